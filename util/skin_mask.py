@@ -1,0 +1,95 @@
+"""Skin attention mask: how likely each pixel's colour is skin."""
+
+import numpy as np
+
+_PRIOR_SKIN = 0.8
+# Gaussian components: weight, mean (Y, Cb, Cr), inverse covariance and determinant of the covariance.
+_SKIN = [
+    (0.24063933, [113.71862, 103.39613, 164.08226],
+     [[0.0019472069, 0.0020450759, -0.00060243998],
+      [0.0020450759, 0.017700525, 0.0051420014],
+      [-0.00060243998, 0.0051420014, 0.008130895]],
+     5692842.5),
+    (0.16365987, [150.19858, 105.18467, 155.51428],
+     [[0.0027110141, 0.001103699, 0.0023122299],
+      [0.001103699, 0.010707724, 0.010742856],
+      [0.0023122299, 0.010742856, 0.017481629]],
+     5851930.5),
+    (0.26034665, [183.92976, 107.62468, 152.7182],
+     [[0.0048026871, 0.00022935172, 0.0077668377],
+      [0.00022935172, 0.011729696, 0.0081661865],
+      [0.0077668377, 0.0081661865, 0.025374353]],
+     2329131.0),
+    (0.33535415, [114.90524, 113.59782, 151.38217],
+     [[0.0011989699, 0.0022453172, -0.0010748957],
+      [0.0022453172, 0.047758564, 0.020332102],
+      [-0.0010748957, 0.020332102, 0.024502251]],
+     1585971.0),
+]
+_NONSKIN = [
+    (0.1279107, [99.200851, 112.07533, 140.20602],
+     [[0.00085371657, 0.00071197288, 0.00023958916],
+      [0.00071197288, 0.002593562, 0.00076557708],
+      [0.00023958916, 0.00076557708, 0.0015042332]],
+     458703648.0),
+    (0.31130761, [110.91392, 125.52969, 130.19237],
+     [[0.0002465015, 0.00045542428, 0.00015019422],
+      [0.00045542428, 0.026412144, 0.018419769],
+      [0.00015019422, 0.018419769, 0.037497383]],
+     6466488.0),
+    (0.34245777, [129.75864, 129.96107, 126.96808],
+     [[0.00037054974, 0.0003814676, 0.00040408765],
+      [0.0003814676, 0.0085505722, 0.0079136286],
+      [0.00040408765, 0.0079136286, 0.010982352]],
+     90611376.0),
+    (0.21832393, [112.29587, 128.85121, 129.05431],
+     [[0.00013709733, 0.00051228428, 0.0001277743],
+      [0.00051228428, 0.28237113, 0.1052837],
+      [0.0001277743, 0.1052837, 0.23468947]],
+     133097.63),
+]
+_BLOCK = 1 << 14
+
+# BT.601 studio range: (Y, Cb, Cr) = _YCBCR @ (R, G, B) / 255 + (16, 128, 128).
+_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
+
+
+def _standardisers():
+    """Per component: map and shift from RGB to unit Gaussians, and the logarithm of prior * weight / sqrt(det)."""
+    maps, shifts, logs = [], [], []
+    for prior, mixture in ((_PRIOR_SKIN, _SKIN), (1 - _PRIOR_SKIN, _NONSKIN)):
+        for weight, mean, inverse, determinant in mixture:
+            root = np.linalg.cholesky(np.array(inverse))
+            maps.append(_YCBCR.T @ root)
+            shifts.append((_YCBCR_OFFSET - np.array(mean)) @ root)
+            logs.append(np.log(prior * weight / np.sqrt(determinant)))
+    return (np.concatenate(maps, axis=1).astype(np.float32), np.concatenate(shifts).astype(np.float32),
+            np.array(logs, dtype=np.float32))
+
+
+_MAPS, _SHIFTS, _LOGS = _standardisers()
+
+
+def _posterior(colours):
+    """(P, 3) float32 RGB in 0..255 -> (P,)"""
+    distances = np.square(colours @ _MAPS + _SHIFTS).reshape(-1, 8, 3).sum(axis=2)
+    logs = _LOGS - distances / 2
+    # Relative to the likeliest component, so that rare colours don't end as 0 / 0.
+    densities = np.exp(logs - logs.max(axis=1, keepdims=True))
+    skin = densities[:, :4].sum(axis=1)
+    return skin / (skin + densities[:, 4:].sum(axis=1))
+
+
+def skin_posterior(rgb):
+    """(..., 3) uint8 RGB -> (...) float32 in 0..1, the probability that the colour is skin.
+
+    Two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
+    """
+    rgb = np.asarray(rgb)
+    colours = rgb.reshape(-1, 3)
+    posterior = np.empty(len(colours), dtype=np.float32)
+    for start in range(0, len(colours), _BLOCK):  # blocks stay in the processor's cache
+        block = slice(start, start + _BLOCK)
+        posterior[block] = _posterior(colours[block].astype(np.float32))
+    return posterior.reshape(rgb.shape[:-1])
