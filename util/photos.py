@@ -27,6 +27,9 @@ _UPRIGHT = {
 }
 _EXIF_ORIENTATION = 0x0112
 
+# PIL reports broken data by any of these.
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error)
+
 
 def list_photos(folder):
     """The photos of a folder, sorted by name: every common image type, in upper or lower case.
@@ -71,8 +74,7 @@ def read_photo(path):
         raise InputError(f"{path} is not a photo that can be read: convert it to JPEG or PNG") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: make it smaller") from error
-    # PIL's decoders report broken data by any of these.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error) as error:
+    except _BROKEN as error:
         raise InputError(f"{path} is broken or incomplete ({error}): open it elsewhere and save it anew") from error
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
@@ -82,7 +84,7 @@ def read_photo(path):
 def _orientation(image):
     try:
         return image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # broken metadata is no reason to refuse good pixels, and fails in many ways
+    except _BROKEN:  # no reason to refuse good pixels
         return None
 
 

