@@ -1,0 +1,52 @@
+"""What the kernels of every operation share: triangle ids, indices and homogeneous edge functions."""
+
+import warp as wp
+
+# Float32 holds every integer up to 2^24. Ids above that are stored as these float bits + id, which
+# continues without a gap: 0x4b800000 are the bits of 2^24.
+MAX_EXACT_ID = wp.constant(16777216)
+ID_BITS = wp.constant(0x4A800000)
+
+
+@wp.func
+def encode_id(id: int):
+    """Triangle id + 1 as the float in the last channel of rast."""
+    if id <= MAX_EXACT_ID:
+        return float(id)
+    return wp.cast(ID_BITS + id, wp.float32)
+
+
+@wp.func
+def triangle_id(code: float):
+    """Triangle id from the last channel of rast, -1 where empty (or not a number)."""
+    if code <= float(MAX_EXACT_ID):
+        return int(code) - 1
+    if code > float(MAX_EXACT_ID):
+        return wp.cast(code, wp.int32) - ID_BITS - 1
+    return -1
+
+
+@wp.func
+def vertices_exist(corner: wp.vec3i, count: int):
+    return wp.min(corner) >= 0 and wp.max(corner) < count
+
+
+@wp.func
+def pixel_centre(i: int, size: int):
+    """Normalised device coordinate of the centre of pixel i out of size."""
+    return float(2 * i + 1) / float(size) - 1.0
+
+
+@wp.func
+def about_pixel(p: wp.vec4, fx: float, fy: float):
+    """(x, y, w) of a clip position, with the pixel centre (fx, fy) moved to the origin.
+
+    The cross product of two such vectors is (da/dX, da/dY, a), where a is the homogeneous edge
+    function at the pixel and X, Y are its normalised device coordinates.
+    """
+    return wp.vec3(p[0] - fx * p[3], p[1] - fy * p[3], p[3])
+
+
+@wp.func
+def away_from_zero(area: float):
+    return wp.where(area < 0.0, wp.min(area, -1.0e-6), wp.max(area, 1.0e-6))

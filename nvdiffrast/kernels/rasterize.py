@@ -1,0 +1,418 @@
+"""Visibility, barycentrics and their gradient.
+
+Visibility works on vertices snapped to 1/16 pixel with integer edge functions, so neighbouring
+triangles neither overlap nor leave gaps. Every covered pixel gets one 64-bit key, the depth above the
+complement of the triangle id; the smallest key wins, so the nearest triangle does and, at equal
+depth, the last one. Triangles that need clipping, and on CUDA also large ones, are queued by the
+first pass and drawn by the second, where many threads share one triangle.
+"""
+
+# Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
+# ruff: noqa: RUF046, UP018
+
+import warp as wp
+
+from .common import about_pixel, away_from_zero, encode_id, pixel_centre, triangle_id, vertices_exist
+
+wp.set_module_options({"enable_backward": False})
+
+EMPTY = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
+LOW_BITS = wp.constant(wp.int64(0xFFFFFFFF))
+
+# Triangles inside GUARD times the frustum in x and y are not clipped: the pixel bounds cut them off.
+GUARD = wp.constant(4.0)
+
+# Clipping by z alone lets w reach 0; with x and y clipped as well that leaves the eye point itself.
+SMALLEST_W = wp.constant(1.0e-30)
+
+# A triangle gains at most one vertex at each of the six planes. Rounding could add another to a sliver.
+MAX_CORNERS = 12
+Polygon = wp.types.matrix(shape=(MAX_CORNERS, 4), dtype=wp.float32)
+
+
+@wp.func
+def depth_bits(z: float):
+    """An integer that orders as the float does."""
+    bits = wp.cast(z + 0.0, wp.int32)
+    return wp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+@wp.func
+def snap(p: wp.vec4, width: int, height: int):
+    """Image position in 1/16 pixel. Rounded about the image centre, half to even."""
+    x = int(wp.rint(p[0] / p[3] * float(8 * width))) + 8 * width
+    y = int(wp.rint(p[1] / p[3] * float(8 * height))) + 8 * height
+    return wp.vec2i(x, y)
+
+
+@wp.func
+def ndc_depth(p: wp.vec4):
+    return wp.clamp(p[2] / p[3], -1.0, 1.0)
+
+
+@wp.func
+def edge(a: wp.vec2i, b: wp.vec2i, x: int, y: int):
+    """Twice the signed area of (a, b, point); the point is in 1/16 pixel."""
+    return wp.int64(b[0] - a[0]) * wp.int64(y - a[1]) - wp.int64(b[1] - a[1]) * wp.int64(x - a[0])
+
+
+@wp.func
+def tie(a: wp.vec2i, b: wp.vec2i):
+    """0 where points on the edge a -> b belong to its triangle, -1 where they belong to the other one."""
+    return wp.where(b[1] > a[1] or (b[1] == a[1] and b[0] < a[0]), wp.int64(0), wp.int64(-1))
+
+
+@wp.func
+def first_pixel(sub: int):
+    return wp.max((sub + 7) >> 4, 0)
+
+
+@wp.func
+def last_pixel(sub: int, size: int):
+    return wp.min((sub - 8) >> 4, size - 1)
+
+
+@wp.func
+def draw(
+    keys: wp.array2d(dtype=wp.int64),
+    above: wp.array2d(dtype=wp.int64),
+    item: int,
+    face: int,
+    a: wp.vec2i,
+    b: wp.vec2i,
+    c: wp.vec2i,
+    depth: wp.vec3,
+    width: int,
+    height: int,
+    lane: int,
+    lanes: int,
+):
+    """Offer every pixel of a snapped triangle its key; a lane does every lanes-th row."""
+    area = edge(a, b, c[0], c[1])
+    if area == wp.int64(0):
+        return
+    z0 = depth[0]
+    dz1 = depth[1] - depth[0]
+    dz2 = depth[2] - depth[0]
+    if area < wp.int64(0):
+        b, c = c, b
+        dz1, dz2 = dz2, dz1
+        area = -area
+    dz1 = dz1 / float(area)
+    dz2 = dz2 / float(area)
+
+    left = first_pixel(wp.min(a[0], wp.min(b[0], c[0])))
+    right = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
+    if left > right:
+        return
+    y = first_pixel(wp.min(a[1], wp.min(b[1], c[1]))) + lane
+    bottom = last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
+
+    x = 16 * left + 8
+    tie0 = tie(b, c)
+    tie1 = tie(c, a)
+    tie2 = tie(a, b)
+    step0 = wp.int64(16 * (b[1] - c[1]))
+    step1 = wp.int64(16 * (c[1] - a[1]))
+    step2 = wp.int64(16 * (a[1] - b[1]))
+    low = wp.int64(0x7FFFFFFF - face)
+    while y <= bottom:
+        e0 = edge(b, c, x, 16 * y + 8)
+        e1 = edge(c, a, x, 16 * y + 8)
+        e2 = edge(a, b, x, 16 * y + 8)
+        pixel = y * width + left
+        end = y * width + right
+        while pixel <= end:
+            if ((e0 + tie0) | (e1 + tie1) | (e2 + tie2)) >= wp.int64(0):
+                z = depth_bits(z0 + (dz1 * float(e1) + dz2 * float(e2)))
+                seen = bool(True)
+                if above.shape[0] > 0:
+                    seen = wp.int64(z) > (above[item, pixel] >> wp.int64(32))
+                if seen:
+                    wp.atomic_min(keys, item, pixel, (wp.int64(z) << wp.int64(32)) | low)
+            e0 += step0
+            e1 += step1
+            e2 += step2
+            pixel += 1
+        y += lanes
+
+
+@wp.func
+def margin(p: wp.vec4, plane: int):
+    """Signed distance of a clip position from a plane, positive inside. Planes: -x x -y y -z z."""
+    axis = plane >> 1
+    limit = wp.where(axis < 2, GUARD, 1.0) * p[3]
+    return limit + wp.where((plane & 1) == 0, p[axis], -p[axis])
+
+
+@wp.func
+def inside(p: wp.vec4):
+    """Neither clipped nor a division by zero; false for anything that is not a number."""
+    w = p[3]
+    return w > SMALLEST_W and wp.abs(p[0]) <= GUARD * w and wp.abs(p[1]) <= GUARD * w and wp.abs(p[2]) <= w
+
+
+@wp.func
+def beyond_one_plane(p: wp.vec4, q: wp.vec4, r: wp.vec4):
+    """True where all three vertices lie outside the same plane, or one of them is not finite."""
+    if not (wp.isfinite(p) and wp.isfinite(q) and wp.isfinite(r)):
+        return True
+    plane = int(0)
+    while plane < 6:
+        if wp.max(margin(p, plane), wp.max(margin(q, plane), margin(r, plane))) < 0.0:
+            return True
+        plane += 1
+    return False
+
+
+@wp.func
+def clip(p: wp.vec4, q: wp.vec4, r: wp.vec4):
+    """The convex polygon left of a triangle, and its number of corners.
+
+    A cut is always computed from the inside vertex towards the outside one, so the two triangles of a
+    shared edge get the same point to the last bit.
+    """
+    polygon = Polygon()
+    polygon[0] = p
+    polygon[1] = q
+    polygon[2] = r
+    count = int(3)
+    plane = int(0)
+    while plane < 6 and count > 2:
+        source = polygon
+        kept = int(0)
+        i = int(0)
+        while i < count:
+            here = source[i]
+            there = source[wp.where(i + 1 == count, 0, i + 1)]
+            m = margin(here, plane)
+            n = margin(there, plane)
+            if m >= 0.0 and kept < MAX_CORNERS:
+                polygon[kept] = here
+                kept += 1
+            if m >= 0.0 and n < 0.0 and kept < MAX_CORNERS:
+                polygon[kept] = here + (there - here) * (m / (m - n))
+                kept += 1
+            if m < 0.0 and n >= 0.0 and kept < MAX_CORNERS:
+                polygon[kept] = there + (here - there) * (n / (n - m))
+                kept += 1
+            i += 1
+        count = kept
+        plane += 1
+    return polygon, count
+
+
+@wp.kernel
+def visibility(
+    keys: wp.array2d(dtype=wp.int64),  # (B, H*W)
+    above: wp.array2d(dtype=wp.int64),  # (B, H*W) keys of the layer to look behind, or (0, 0)
+    queue: wp.array2d(dtype=wp.int32),  # (B, F) triangles left to the second pass
+    queued: wp.array1d(dtype=wp.int32),  # (B,) how many
+    pos: wp.array2d(dtype=wp.vec4),
+    ranges: wp.array2d(dtype=wp.int32),  # (1 or B, 2) first triangle and number of triangles
+    tri: wp.array1d(dtype=wp.vec3i),
+    width: int,
+    height: int,
+    large: int,  # height in pixels from which the second pass takes a triangle
+):
+    item, index = wp.tid()
+    row = wp.min(item, ranges.shape[0] - 1)
+    if index >= ranges[row, 1]:
+        return
+    face = ranges[row, 0] + index
+    corner = tri[face]
+    if not vertices_exist(corner, pos.shape[1]):
+        return
+    shape = wp.min(item, pos.shape[0] - 1)
+    p = pos[shape, corner[0]]
+    q = pos[shape, corner[1]]
+    r = pos[shape, corner[2]]
+    if inside(p) and inside(q) and inside(r):
+        a = snap(p, width, height)
+        b = snap(q, width, height)
+        c = snap(r, width, height)
+        top = wp.min(a[1], wp.min(b[1], c[1]))
+        bottom = wp.max(a[1], wp.max(b[1], c[1]))
+        if bottom - top < 16 * large:
+            depth = wp.vec3(ndc_depth(p), ndc_depth(q), ndc_depth(r))
+            draw(keys, above, item, face, a, b, c, depth, width, height, 0, 1)
+            return
+    elif beyond_one_plane(p, q, r):
+        return
+    queue[item, wp.atomic_add(queued, item, 1)] = face
+
+
+@wp.kernel
+def visibility_queued(
+    keys: wp.array2d(dtype=wp.int64),
+    above: wp.array2d(dtype=wp.int64),
+    queue: wp.array2d(dtype=wp.int32),
+    queued: wp.array1d(dtype=wp.int32),
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array1d(dtype=wp.vec3i),
+    width: int,
+    height: int,
+    groups: int,
+    lanes: int,
+):
+    """A group does every groups-th triangle of an item's queue, and a lane every lanes-th row of it."""
+    item, group, lane = wp.tid()
+    shape = wp.min(item, pos.shape[0] - 1)
+    entry = int(group)
+    while entry < queued[item]:
+        face = queue[item, entry]
+        corner = tri[face]
+        polygon, count = clip(pos[shape, corner[0]], pos[shape, corner[1]], pos[shape, corner[2]])
+        usable = bool(True)
+        i = int(0)
+        while i < count:
+            usable = usable and polygon[i][3] > SMALLEST_W
+            i += 1
+        if usable:
+            p = polygon[0]
+            a = snap(p, width, height)
+            i = int(1)
+            while i + 1 < count:
+                q = polygon[i]
+                r = polygon[i + 1]
+                depth = wp.vec3(ndc_depth(p), ndc_depth(q), ndc_depth(r))
+                b = snap(q, width, height)
+                c = snap(r, width, height)
+                draw(keys, above, item, face, a, b, c, depth, width, height, lane, lanes)
+                i += 1
+        entry += groups
+
+
+@wp.func
+def saturate(x: float):
+    """Clamped to [0, 1]; 0 for anything that is not a number."""
+    if x > 0.0:
+        return wp.min(x, 1.0)
+    return 0.0
+
+
+@wp.kernel
+def barycentrics(
+    rast: wp.array2d(dtype=wp.vec4),
+    rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W) du/dX, du/dY, dv/dX, dv/dY per pixel, or (0, 0)
+    keys: wp.array2d(dtype=wp.int64),
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array1d(dtype=wp.vec3i),
+    width: int,
+    height: int,
+):
+    item, pixel = wp.tid()
+    key = keys[item, pixel]
+    if key == EMPTY:
+        rast[item, pixel] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        if rast_db.shape[0] > 0:
+            rast_db[item, pixel] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        return
+    face = 0x7FFFFFFF - int(key & LOW_BITS)
+    corner = tri[face]
+    shape = wp.min(item, pos.shape[0] - 1)
+    p = pos[shape, corner[0]]
+    q = pos[shape, corner[1]]
+    r = pos[shape, corner[2]]
+    fx = pixel_centre(pixel % width, width)
+    fy = pixel_centre(pixel / width, height)
+    p_here = about_pixel(p, fx, fy)
+    q_here = about_pixel(q, fx, fy)
+    r_here = about_pixel(r, fx, fy)
+    n0 = wp.cross(q_here, r_here)
+    n1 = wp.cross(r_here, p_here)
+    n2 = wp.cross(p_here, q_here)
+    n = n0 + n1 + n2
+
+    z = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
+    w = n0[2] * p[3] + n1[2] * q[3] + n2[2] * r[3]
+    zw = z / w
+    if wp.isnan(zw):
+        zw = 0.0
+    u = n0[2] / n[2]
+    v = n1[2] / n[2]
+    su = saturate(u)
+    sv = saturate(v)
+    scale = 1.0 / wp.max(su + sv, 1.0)
+    rast[item, pixel] = wp.vec4(su * scale, sv * scale, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
+
+    if rast_db.shape[0] > 0:
+        du = (n0 - u * n) / n[2]
+        dv = (n1 - v * n) / n[2]
+        db = wp.vec4(
+            du[0] * 2.0 / float(width),
+            du[1] * 2.0 / float(height),
+            dv[0] * 2.0 / float(width),
+            dv[1] * 2.0 / float(height),
+        )
+        if not wp.isfinite(db):
+            db = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        rast_db[item, pixel] = db
+
+
+@wp.func
+def add_position_gradient(
+    grad_pos: wp.array2d(dtype=wp.vec4), shape: int, vertex: int, g: wp.vec3, fx: float, fy: float
+):
+    """From a gradient on `about_pixel` of a vertex to one on its x, y and w."""
+    wp.atomic_add(grad_pos, shape, vertex, wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1]))
+
+
+@wp.kernel
+def barycentrics_backward(
+    grad_pos: wp.array2d(dtype=wp.vec4),
+    rast: wp.array2d(dtype=wp.vec4),
+    grad_rast: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) for zero
+    grad_rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) for zero
+    pos: wp.array2d(dtype=wp.vec4),
+    tri: wp.array1d(dtype=wp.vec3i),
+    width: int,
+    height: int,
+):
+    item, pixel = wp.tid()
+    face = triangle_id(rast[item, pixel][3])
+    if face < 0 or face >= tri.shape[0]:
+        return
+    gu = float(0.0)
+    gv = float(0.0)
+    if grad_rast.shape[0] > 0:
+        gu = grad_rast[item, pixel][0]
+        gv = grad_rast[item, pixel][1]
+    # Gradients on (n0 - u n) / area and (n1 - v n) / area, whose first two components become rast_db.
+    hu = wp.vec3(0.0, 0.0, 0.0)
+    hv = wp.vec3(0.0, 0.0, 0.0)
+    if grad_rast_db.shape[0] > 0:
+        g = grad_rast_db[item, pixel]
+        hu = wp.vec3(g[0] * 2.0 / float(width), g[1] * 2.0 / float(height), 0.0)
+        hv = wp.vec3(g[2] * 2.0 / float(width), g[3] * 2.0 / float(height), 0.0)
+    if gu == 0.0 and gv == 0.0 and wp.dot(hu, hu) + wp.dot(hv, hv) == 0.0:
+        return
+
+    corner = tri[face]
+    if not vertices_exist(corner, pos.shape[1]):
+        return
+    shape = wp.min(item, pos.shape[0] - 1)
+    fx = pixel_centre(pixel % width, width)
+    fy = pixel_centre(pixel / width, height)
+    p = about_pixel(pos[shape, corner[0]], fx, fy)
+    q = about_pixel(pos[shape, corner[1]], fx, fy)
+    r = about_pixel(pos[shape, corner[2]], fx, fy)
+    n0 = wp.cross(q, r)
+    n1 = wp.cross(r, p)
+    n2 = wp.cross(p, q)
+    n = n0 + n1 + n2
+    area = away_from_zero(n[2])
+    u = n0[2] / area
+    v = n1[2] / area
+    gu -= wp.dot(hu, n) / area
+    gv -= wp.dot(hv, n) / area
+    slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) / area
+
+    # Gradients on n0, n1 and, through the sum n, on all three.
+    z = wp.vec3(0.0, 0.0, 1.0)
+    g2 = -(u * hu + v * hv + (u * gu + v * gv + slope) * z) / area
+    g0 = g2 + (hu + gu * z) / area
+    g1 = g2 + (hv + gv * z) / area
+    add_position_gradient(grad_pos, shape, corner[0], wp.cross(g1, r) + wp.cross(q, g2), fx, fy)
+    add_position_gradient(grad_pos, shape, corner[1], wp.cross(g2, p) + wp.cross(r, g0), fx, fy)
+    add_position_gradient(grad_pos, shape, corner[2], wp.cross(g0, q) + wp.cross(p, g1), fx, fy)

@@ -1,0 +1,12 @@
+"""The operations of nvdiffrast on PyTorch tensors.
+
+Everything is float32, row-major and on one device. Clip space is OpenGL's: a vertex (x, y, z, w) is
+visible where -w <= x, y, z <= w, x points right, and image row 0 is y = -w. B is the batch, N or V
+vertices, F triangles, C channels, H x W pixels.
+"""
+
+from .context import RasterizeCudaContext, RasterizeGLContext
+from .interpolation import interpolate
+from .rasterization import rasterize
+
+__all__ = ["RasterizeCudaContext", "RasterizeGLContext", "interpolate", "rasterize"]

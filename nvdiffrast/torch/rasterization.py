@@ -1,0 +1,155 @@
+"""Which triangle covers which pixel, and where in the triangle the pixel centre lies."""
+
+import torch
+
+from ..kernels import rasterize as kernels
+from . import checks, runtime
+from .context import RasterizeContext
+
+# On CUDA a thread draws a triangle of up to this many pixel rows; larger ones are shared by many.
+LARGE_ON_CUDA = 16
+GROUPS_ON_CUDA, LANES_ON_CUDA = 64, 128
+
+
+def rasterize(glctx, pos, tri, resolution, ranges=None, grad_db=True):
+    """Rasterise triangles.
+
+    glctx: RasterizeCudaContext or RasterizeGLContext.
+    pos: (B, N, 4) float32 clip-space vertices, or (V, 4) shared by the batch (range mode).
+    tri: (F, 3) int32 vertex indices. Both sides of a triangle are drawn.
+    resolution: (H, W) in pixels.
+    ranges: range mode only: (B, 2) int32 on the CPU, first triangle and number of triangles of each item.
+    grad_db: whether gradients flow through rast_db.
+
+    Returns
+    rast: (B, H, W, 4) float32: u, v in [0, 1], z/w in [-1, 1], triangle id + 1; zeros where empty.
+        Row 0 is y = -1 and column 0 is x = -1. u and v are the weights of a triangle's first and second
+        vertex. Ids above 2^24 are stored as the float bits 0x4a800000 + id.
+    rast_db: (B, H, W, 4) float32: du/dX, du/dY, dv/dX, dv/dY per pixel; (B, H, W, 0) where the context
+        was made with output_db=False.
+
+    The gradient reaches x, y and w of pos through u, v and rast_db; z/w and the id have none.
+    """
+    if not isinstance(glctx, RasterizeContext):
+        raise TypeError(
+            f"rasterize: glctx is {checks.describe(glctx)}; "
+            "it must be a RasterizeCudaContext or a RasterizeGLContext"
+        )
+    pos, ranges = geometry("rasterize", pos, tri, ranges)
+    height, width = image_size("rasterize", resolution)
+    rast, rast_db = _Rasterize.apply(pos, tri, ranges, height, width, glctx.output_db, bool(grad_db))
+    return rast, rast_db
+
+
+def geometry(operation, pos, tri, ranges):
+    """Checked (1 or B, N, 4) pos and (1 or B, 2) ranges on pos's device, one of them with the batch."""
+    if ranges is None:
+        checks.tensor(f"{operation}: pos", pos, ("B", "N", 4))
+        checks.triangles(operation, tri, pos.shape[1], pos.device)
+        return pos, (torch.arange(2, device=pos.device) * tri.shape[0]).int()[None]
+    checks.tensor(f"{operation}: pos, with ranges,", pos, ("V", 4))
+    checks.triangles(operation, tri, pos.shape[0], pos.device)
+    checks.tensor(f"{operation}: ranges", ranges, ("B", 2), torch.int32, torch.device("cpu"))
+    first, count = ranges.long().unbind(1)
+    if bool(((first < 0) | (count < 0) | (first + count > tri.shape[0])).any()):
+        raise ValueError(
+            f"{operation}: ranges is {ranges.tolist()}; each row must be (first triangle, number of "
+            f"triangles) within the {tri.shape[0]} triangles of tri"
+        )
+    return pos[None], ranges.to(pos.device)
+
+
+def image_size(operation, resolution):
+    try:
+        height, width = (int(size) for size in resolution)
+    except (TypeError, ValueError):
+        height = width = 0
+    if not (0 < height <= 16384 and 0 < width <= 16384):
+        raise ValueError(
+            f"{operation}: resolution is {resolution!r}; it must be (height, width), each from 1 to 16384"
+        )
+    return height, width
+
+
+def visible_keys(pos, tri, ranges, height, width, above=None):
+    """(B, H*W) int64 depth and triangle of the nearest surface behind the keys `above`."""
+    device = pos.device
+    batch = max(pos.shape[0], ranges.shape[0]) if pos.shape[0] and ranges.shape[0] else 0
+    on_cpu = device.type == "cpu"
+    keys = torch.full((batch, height * width), int(kernels.EMPTY), dtype=torch.int64, device=device)
+    above = keys.new_empty((0, 0)) if above is None else above
+    queue = torch.empty((batch, tri.shape[0]), dtype=torch.int32, device=device)
+    queued = torch.zeros(batch, dtype=torch.int32, device=device)
+    slices = runtime.parts(batch, device)
+    large = height + width if on_cpu else LARGE_ON_CUDA
+    groups, lanes = (1, 1) if on_cpu else (GROUPS_ON_CUDA, LANES_ON_CUDA)
+
+    first, second = [], []
+    for part in slices:
+        items = part.stop - part.start
+        shared = (keys[part], runtime.take(above, part), queue[part], queued[part])
+        vertices, triangles = runtime.vectors(runtime.take(pos, part)), runtime.vectors(tri)
+        row = runtime.take(ranges, part)
+        first.append(((items, tri.shape[0]), [*shared, vertices, row, triangles, width, height, large]))
+        second.append(((items, groups, lanes), [*shared, vertices, triangles, width, height, groups, lanes]))
+    runtime.launch(kernels.visibility, first, device)
+    runtime.launch(kernels.visibility_queued, second, device)
+    return keys
+
+
+def barycentrics(keys, pos, tri, height, width, output_db):
+    """rast (B, H, W, 4) and rast_db (B, H, W, 4 or 0) of visible keys."""
+    batch = keys.shape[0]
+    rast = pos.new_empty((batch, height, width, 4))
+    rast_db = pos.new_empty((batch, height, width, 4 if output_db else 0))
+    flat_db = runtime.pixels(rast_db) if output_db else pos.new_empty((0, 0, 4))
+    flat = runtime.pixels(rast)
+    jobs = []
+    for part in runtime.parts(batch, pos.device):
+        arrays = (flat[part], flat_db[part], runtime.take(pos, part))
+        rast_part, db_part, vertices = (runtime.vectors(x) for x in arrays)
+        arguments = [rast_part, db_part, keys[part], vertices, runtime.vectors(tri), width, height]
+        jobs.append(((part.stop - part.start, height * width), arguments))
+    runtime.launch(kernels.barycentrics, jobs, pos.device)
+    return rast, rast_db
+
+
+def barycentrics_backward(rast, grad_rast, grad_rast_db, pos, tri):
+    """Gradient on pos; a gradient that is None counts as zero."""
+    batch, height, width = rast.shape[:3]
+    none = pos.new_empty((0, 0, 4))
+    flat = [
+        none if x is None or x.shape[-1] == 0 else runtime.pixels(x.contiguous())
+        for x in (rast, grad_rast, grad_rast_db)
+    ]
+    slices = runtime.parts(batch, pos.device)
+    buffer, views = runtime.gradient(pos, slices)
+    jobs = []
+    for part, view in zip(slices, views, strict=True):
+        arrays = (view, *(x[part] for x in flat), runtime.take(pos, part), tri)
+        arguments = [*(runtime.vectors(x) for x in arrays), width, height]
+        jobs.append(((part.stop - part.start, height * width), arguments))
+    runtime.launch(kernels.barycentrics_backward, jobs, pos.device)
+    return runtime.collect(buffer, pos)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pos, tri, ranges, height, width, output_db, grad_db):
+        # Without this, autograd would allocate a zero gradient for each unused output.
+        ctx.set_materialize_grads(False)
+        pos = pos.detach()
+        keys = visible_keys(pos, tri, ranges, height, width)
+        rast, rast_db = barycentrics(keys, pos, tri, height, width, output_db)
+        ctx.save_for_backward(pos, tri, rast)
+        if not grad_db:
+            ctx.mark_non_differentiable(rast_db)
+        return rast, rast_db
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_rast, grad_rast_db):
+        if grad_rast is None and grad_rast_db is None:
+            return (None,) * 7
+        pos, tri, rast = ctx.saved_tensors
+        return barycentrics_backward(rast, grad_rast, grad_rast_db, pos, tri), *(None,) * 6
