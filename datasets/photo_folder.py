@@ -1,0 +1,96 @@
+"""A folder of photos as faces ready for the network."""
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from util.alignment import align, five_points
+from util.coordinates import CROP_SIZE, flip_y, photo_to_crop
+from util.face_detection import FaceDetector, check_points_inside, read_detections
+from util.files import InputError
+from util.photos import read_photo
+from util.skin_mask import skin_posterior
+
+
+class AlignedFace(NamedTuple):
+    """A face of a photo, cropped; points in px of the crop, y up."""
+    name: str                      # of its result files
+    crop: np.ndarray               # (224, 224, 3) uint8 RGB
+    trans_params: np.ndarray       # (5,) the way back to the photo, see util.coordinates
+    landmarks: np.ndarray          # given: (5, 2); found for a fit: (68, 2)
+    attention: np.ndarray | None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully
+
+
+class Photo(NamedTuple):
+    """What became of a photo: its faces, or the reason why there are none; and a remark, if any."""
+    path: Path
+    faces: list[AlignedFace]
+    problem: str = ""
+    remark: str = ""
+
+
+class PhotoFolder(Dataset):
+    """photos: paths. for_fit: find 68 landmarks and the attention mask too. all_faces: every face of a photo, not the
+    one in detections/ or the largest."""
+
+    def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False):
+        self.photos, self.for_fit, self.all_faces = photos, for_fit, all_faces
+        self.detector = FaceDetector()
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Photo:
+        path = self.photos[index]
+        try:
+            return self.read(path)
+        except InputError as error:
+            return Photo(path, [], str(error))
+        except Exception as error:   # one photo must not stop the others
+            return Photo(path, [], f"{path}: {type(error).__name__}: {error}")
+
+    def read(self, path: Path) -> Photo:
+        photo = read_photo(path)
+        points, remark = self.find(path, photo)
+        faces = []
+        for number, face_points in enumerate(points):
+            name = f"{path.stem}_{number}" if self.all_faces else path.stem
+            try:
+                faces.append(self.aligned(name, photo, face_points))
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+        return Photo(path, faces, remark=remark)
+
+    def find(self, path: Path, photo: np.ndarray) -> tuple[list[np.ndarray], str]:
+        """Five points (5, 2) px, y down, of each face to reconstruct, and a remark."""
+        given = path.parent / "detections" / f"{path.stem}.txt"
+        if given.exists() and not self.all_faces:
+            points = read_detections(given)
+            check_points_inside(points, photo.shape[1], photo.shape[0], given)
+            return [points], ""
+        found = [five_points(face.landmarks) for face in self.detector.detect(photo)]
+        if not found:
+            raise InputError(f"{path}: no face found; if there is one, give its five points in {given}")
+        if self.all_faces:
+            return found, ""
+        remark = f"{path}: the largest of {len(found)} faces; --all_faces takes each" if len(found) > 1 else ""
+        return found[:1], remark
+
+    def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
+        height = photo.shape[0]
+        crop, trans_params = align(photo, flip_y(points, height))
+        if not self.for_fit:
+            return AlignedFace(name, crop, trans_params, photo_to_crop(flip_y(points, height), trans_params), None)
+        landmarks = self.detector.predict_landmarks(photo, points)
+        landmarks = photo_to_crop(flip_y(landmarks, height), trans_params)
+        return AlignedFace(name, crop, trans_params, landmarks, attention_mask(crop, landmarks))
+
+
+def attention_mask(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """How much each pixel of a crop (224, 224, 3) counts in a fit, (224, 224) uint8: where it has the colour of skin,
+    and everywhere between brows and mouth, whose features have not. landmarks: (68, 2) px, y up."""
+    mask = np.rint(255 * skin_posterior(crop)).astype(np.uint8)
+    features = flip_y(landmarks[17:], CROP_SIZE).round().astype(np.int32)
+    return cv2.fillConvexPoly(mask, cv2.convexHull(features), 255)

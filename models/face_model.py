@@ -1,0 +1,146 @@
+"""The morphable face model: coefficients -> shape, albedo, light, pose, projection.
+
+Axes: a face looks along +z, x points to the image's right, y up. Units are decimetres. Camera coordinates
+have the same x and y, and z = camera_d - z_world: the distance from the eye. Formulas: Deng et al., Accurate 3D
+Face Reconstruction with Weakly-Supervised Learning (CVPRW 2019).
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from models.coefficients import split
+from util.coordinates import camera_to_world
+
+# Factors of the nine spherical-harmonics bands (Ramamoorthi and Hanrahan, 2001).
+A0, A1, A2 = math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8)
+C0, C1, C2 = 1 / math.sqrt(4 * math.pi), math.sqrt(3 / (4 * math.pi)), 3 * math.sqrt(5 / (12 * math.pi))
+AMBIENT = 0.8   # added to band 0 of each channel, so that zero coefficients are a plain white light
+
+
+class Face(NamedTuple):
+    """A batch of faces as a camera sees them."""
+    vertices: torch.Tensor    # (B, N, 3) camera coordinates, decimetres
+    albedo: torch.Tensor      # (B, N, 3) RGB, about 0..1
+    color: torch.Tensor       # (B, N, 3) RGB, albedo x light, about 0..1
+    landmarks: torch.Tensor   # (B, 68, 2) px in the crop, y up
+
+
+class FaceModel(nn.Module):
+    """A morphable model in the layout of BFM_model_front.mat (any number of vertices N and triangles F).
+
+    data: dict of arrays: meanshape (1, 3N) decimetres, meantex (1, 3N) 0..255, idBase (3N, <=80), exBase
+    (3N, <=64), texBase (3N, <=80), and 1-based tri (F, 3), point_buf (N, 8), keypoints (1, 68), frontmask2_idx,
+    tri_mask2 (indices into frontmask2_idx), skinmask (1, N).
+    focal, center: pixels; the image is 2 * center pixels wide and high. camera_d: distance of the eye from the
+    origin.
+    """
+
+    def __init__(self, data: dict[str, np.ndarray], focal: float = 1015, center: float = 112,
+                 camera_d: float = 10):
+        super().__init__()
+        self.focal, self.center, self.camera_d = focal, center, camera_d
+        mean = np.asarray(data["meanshape"], np.float32).reshape(-1, 3)
+        front = _zero_based(data["frontmask2_idx"]).ravel()
+        buffers = {
+            "mean_shape": (mean - mean.mean(0)).ravel(),                                      # (3N,)
+            "shape_base": np.concatenate([_basis(data["idBase"], 80), _basis(data["exBase"], 64)]),  # (144, 3N)
+            "mean_tex": np.asarray(data["meantex"], np.float32).ravel(),                      # (3N,)
+            "tex_base": _basis(data["texBase"], 80),                                          # (80, 3N)
+            "tri": _zero_based(data["tri"]).astype(np.int32),                                 # (F, 3)
+            "point_buf": _zero_based(data["point_buf"]),                                      # (N, 8)
+            "keypoints": _zero_based(data["keypoints"]).ravel(),                              # (68,)
+            # tri_mask2 counts within the front vertices, not within the whole model
+            "inner_tri": front[_zero_based(data["tri_mask2"])].astype(np.int32),              # (f, 3)
+            "skin_mask": np.asarray(data["skinmask"], np.float32).ravel(),                    # (N,)
+        }
+        for name, array in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
+
+    @property
+    def image_size(self) -> int:
+        return round(2 * self.center)
+
+    def shape(self, identity: torch.Tensor, expression: torch.Tensor,
+              vertices: torch.Tensor | None = None) -> torch.Tensor:
+        """Unposed shape (B, N, 3) of identity (B, 80) and expression (B, 64), or only its rows `vertices`."""
+        mean, base = self.mean_shape, self.shape_base
+        if vertices is not None:
+            coordinates = (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()
+            mean, base = mean[coordinates], base[:, coordinates]
+        flat = torch.addmm(mean, torch.cat([identity, expression], 1), base)
+        return flat.view(len(identity), -1, 3)
+
+    def albedo(self, texture: torch.Tensor) -> torch.Tensor:
+        """RGB albedo (B, N, 3), about 0..1, of texture coefficients (B, 80)."""
+        return torch.addmm(self.mean_tex, texture, self.tex_base).view(len(texture), -1, 3) / 255
+
+    def normals(self, shape: torch.Tensor) -> torch.Tensor:
+        """Unit vertex normals (B, N, 3) of a shape (B, N, 3): the normalised sum of the unit normals of the
+        triangles round each vertex."""
+        v1, v2, v3 = (shape[:, column] for column in self.tri.long().unbind(1))
+        face_normals = normalize(torch.linalg.cross(v1 - v2, v2 - v3), dim=-1)
+        face_normals = nn.functional.pad(face_normals, (0, 0, 0, 1))   # the padding of point_buf counts nothing
+        return normalize(sum(face_normals[:, column] for column in self.point_buf.unbind(1)), dim=-1)
+
+    def color(self, albedo: torch.Tensor, normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+        """Lit colour (B, N, 3) of an albedo (B, N, 3) with unit normals (B, N, 3) under light gamma (B, 27)."""
+        return albedo * light(normals, gamma)
+
+    def to_camera(self, shape: torch.Tensor, angle: torch.Tensor, trans: torch.Tensor) -> torch.Tensor:
+        """Shape (B, V, 3) rotated by angle (B, 3), moved by trans (B, 3), in camera coordinates."""
+        return camera_to_world(shape @ rotation(angle) + trans[:, None], self.camera_d)
+
+    def project(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Camera coordinates (B, V, 3) -> (B, V, 2) px in the crop, y up."""
+        return self.focal * vertices[..., :2] / vertices[..., 2:] + self.center
+
+    def landmarks(self, coeffs: torch.Tensor) -> torch.Tensor:
+        """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257), from 68 vertices alone."""
+        c = split(coeffs)
+        shape = self.shape(c["id"], c["exp"], self.keypoints)
+        return self.project(self.to_camera(shape, c["angle"], c["trans"]))
+
+    def forward(self, coeffs: torch.Tensor) -> Face:
+        """The faces of coeffs (B, 257)."""
+        c = split(coeffs)
+        shape = self.shape(c["id"], c["exp"])
+        vertices = self.to_camera(shape, c["angle"], c["trans"])
+        albedo = self.albedo(c["tex"])
+        color = self.color(albedo, self.normals(shape) @ rotation(c["angle"]), c["gamma"])
+        return Face(vertices, albedo, color, self.project(vertices[:, self.keypoints]))
+
+
+def rotation(angle: torch.Tensor) -> torch.Tensor:
+    """(B, 3, 3) matrices for row vectors, `v @ R`: rotations by angle (B, 3), radian, about x, then y, then z."""
+    zero, one = torch.zeros_like(angle[:, 0]), torch.ones_like(angle[:, 0])
+    (sx, sy, sz), (cx, cy, cz) = angle.sin().unbind(1), angle.cos().unbind(1)
+    rx = torch.stack([one, zero, zero, zero, cx, -sx, zero, sx, cx], 1).view(-1, 3, 3)
+    ry = torch.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], 1).view(-1, 3, 3)
+    rz = torch.stack([cz, -sz, zero, sz, cz, zero, zero, zero, one], 1).view(-1, 3, 3)
+    return (rz @ ry @ rx).transpose(1, 2)
+
+
+def light(normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """Light (B, N, 3) per colour channel that falls on unit normals (B, N, 3) under gamma (B, 27)."""
+    x, y, z = normals.unbind(-1)
+    basis = torch.stack([
+        torch.full_like(x, A0 * C0), -A1 * C1 * y, A1 * C1 * z, -A1 * C1 * x,
+        A2 * C2 * x * y, -A2 * C2 * y * z, A2 * C2 / (2 * math.sqrt(3)) * (3 * z * z - 1),
+        -A2 * C2 * x * z, A2 * C2 / 2 * (x * x - y * y)], -1)
+    bands = gamma.view(-1, 3, 9) + AMBIENT * torch.eye(9, device=gamma.device, dtype=gamma.dtype)[0]
+    return basis @ bands.transpose(1, 2)
+
+
+def _zero_based(indices: np.ndarray) -> np.ndarray:
+    return np.asarray(indices).astype(np.int64) - 1
+
+
+def _basis(columns: np.ndarray, size: int) -> np.ndarray:
+    """(3N, k) -> (size, 3N): one contiguous row a component; the components a smaller model lacks are zero."""
+    rows = np.zeros((size, columns.shape[0]), np.float32)
+    rows[:min(size, columns.shape[1])] = columns.T[:size]
+    return rows

@@ -1,0 +1,93 @@
+"""Fit of the 257 coefficients to one photo each, by the method's own losses."""
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import avg_pool2d
+
+from models import losses
+from models.coefficients import SLICES, split
+from models.face_model import FaceModel
+from util.renderer import MeshRenderer
+
+# Weights of the losses, the method's own: id, exp and tex are those within reg.
+WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
+# Adam's step sizes in the landmark stage and in the photometric stage.
+LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
+PHOTO_STEPS = {"id": 0.03, "exp": 0.03, "tex": 0.15, "angle": 0.003, "gamma": 0.03, "trans": 0.003}
+
+
+class Fitter:
+    """Optimises the coefficients of a batch of photos: first pose, shape and expression by the landmarks alone, then
+    everything by colour too, at half resolution and then at full resolution.
+
+    """
+
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float] = WEIGHTS):
+        self.face_model, self.renderer, self.weights = face_model, renderer, weights
+
+    def __call__(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
+                 iterations: int) -> torch.Tensor:
+        """coeffs (B, 257) to start from, photos (B, 3, 224, 224) RGB 0..1, landmarks (B, 68, 2) px y up, attention
+        (B, 1, 224, 224) 0..1: how much a pixel counts. Returns coefficients (B, 257); no face's loss is higher than
+        at the start."""
+        def coarse_loss(c):
+            return self.loss(c, avg_pool2d(photos, 2), landmarks, avg_pool2d(attention, 2))
+
+        def fine_loss(c):
+            return self.loss(c, photos, landmarks, attention)
+
+        def landmark_loss(c):
+            return self.landmark_terms(c, landmarks)
+
+        start = coeffs.detach()
+        coarse = iterations * 3 // 5
+        fitted = minimise(landmark_loss, start, LANDMARK_STEPS, 2 * iterations)
+        fitted = minimise(coarse_loss, fitted, PHOTO_STEPS, coarse)
+        fitted = minimise(fine_loss, fitted, {k: v * 0.3 for k, v in PHOTO_STEPS.items()}, iterations - coarse)
+        with torch.no_grad():
+            better = fine_loss(fitted) < fine_loss(start)
+        return torch.where(better[:, None], fitted, start)
+
+    def landmark_terms(self, coeffs: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
+        """Landmark loss and regularisation (B,) of coeffs (B, 257)."""
+        w = self.weights
+        predicted = self.face_model.landmarks(coeffs)
+        lm = each(losses.landmark_loss, predicted, landmarks)
+        reg = each(lambda c: losses.coefficient_loss(split(c), w["id"], w["exp"], w["tex"]), coeffs)
+        return w["lm"] * lm + w["reg"] * reg
+
+    def loss(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor
+             ) -> torch.Tensor:
+        """The whole loss (B,) of coeffs (B, 257)."""
+        w, model = self.weights, self.face_model
+        face = model(coeffs)
+        mask, _, image = self.renderer(face.vertices, model.tri, face.color, photos.shape[-1])
+        color = each(losses.color_loss, image, photos, mask * attention)
+        gamma = each(losses.gamma_loss, split(coeffs)["gamma"])
+        reflectance = each(lambda a: losses.reflectance_loss(a, model.skin_mask), face.albedo)
+        return (w["color"] * color + w["gamma"] * gamma + w["reflc"] * reflectance
+                + self.landmark_terms(coeffs, landmarks))
+
+
+def each(loss: Callable, *batches: torch.Tensor) -> torch.Tensor:
+    """The loss of every sample by itself (B,)."""
+    return torch.stack([loss(*sample) for sample in zip(*(b.split(1) for b in batches))])
+
+
+def minimise(loss: Callable, start: torch.Tensor, steps: dict[str, float], iterations: int) -> torch.Tensor:
+    """Adam from `start` (B, 257) on loss(coeffs) -> (B,); steps: the largest step per coefficient, by name. The step
+    decays on a cosine."""
+    parts = {name: start[:, SLICES[name]].clone().requires_grad_() for name, step in steps.items() if step}
+    optimiser = torch.optim.Adam([{"params": [parts[name]], "lr": steps[name]} for name in parts], betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(iterations, 1))
+    fixed = split(start)
+
+    def coeffs():
+        return torch.cat([parts.get(name, fixed[name]) for name in SLICES], 1)
+
+    for _ in range(iterations):
+        optimiser.zero_grad(set_to_none=True)
+        loss(coeffs()).sum().backward()
+        optimiser.step()
+        schedule.step()
+    return coeffs().detach()

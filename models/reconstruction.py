@@ -1,0 +1,162 @@
+"""The way of photos to 3D faces: crops in, results out, and the loop over a folder."""
+import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
+from models.coefficients import SIZE, split
+from models.face_model import FaceModel
+from models.files import load_face_model_data, load_regressor
+from models.fitting import Fitter
+from util.coordinates import camera_to_world
+from util.devices import choose_device
+from util.files import InputError, atomic_write
+from util.photos import list_photos
+from util.progress import Progress
+from util.renderer import MeshRenderer
+from util.results import write_face
+
+
+class Reconstructor:
+    """Aligned faces -> coefficients, meshes and pictures, a batch at a time.
+
+    regressor: the network, or None to start from the mean face; fit_iters: steps of the fit, 0: none.
+    """
+
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
+                 fit_iters: int, device: torch.device):
+        self.face_model, self.renderer, self.device = face_model.to(device), renderer, device
+        self.regressor = regressor.to(device).eval() if regressor else None
+        self.fitter = Fitter(face_model, renderer) if fit_iters else None
+        self.fit_iters = fit_iters
+
+    def __call__(self, faces: list[AlignedFace]) -> list[dict]:
+        """What `util.results.write_face` writes, for each face."""
+        crops = np.stack([face.crop for face in faces])
+        photos = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
+        coeffs = self.coefficients(faces, photos)
+        with torch.no_grad():
+            face = self.face_model(coeffs)
+            mask, _, image = self.renderer(face.vertices, self.face_model.tri, face.color)
+            overlay = torch.where(mask > 0, image.clamp(0, 1), photos)
+            overlay = (255 * overlay).round().byte().permute(0, 2, 3, 1)
+            vertices = camera_to_world(face.vertices, self.face_model.camera_d)
+        arrays = {"crop": crops, "overlay": overlay, "landmarks": face.landmarks, "vertices": vertices,
+                  "color": face.color.clamp(0, 1)}
+        arrays = {name: np.asarray(torch.as_tensor(array).cpu()) for name, array in arrays.items()}
+        parts = {name: part.cpu().numpy() for name, part in split(coeffs).items()}
+        return [{name: array[i] for name, array in arrays.items()}
+                | {"coeffs": {name: part[i] for name, part in parts.items()},
+                   "given": faces[i].landmarks, "trans_params": faces[i].trans_params}
+                for i in range(len(faces))]
+
+    def coefficients(self, faces: list[AlignedFace], photos: torch.Tensor) -> torch.Tensor:
+        """(B, 257) of photos (B, 3, 224, 224): by the network, then by the fit."""
+        coeffs = torch.zeros(len(photos), SIZE, device=self.device)
+        if self.regressor:
+            with torch.inference_mode():
+                coeffs = self.regressor(photos)
+            coeffs = coeffs.clone()   # an inference tensor takes no part in the fit
+        if self.fitter:
+            landmarks = torch.from_numpy(np.stack([face.landmarks for face in faces])).to(photos)
+            attention = torch.from_numpy(np.stack([face.attention for face in faces])).to(photos)[:, None] / 255
+            coeffs = self.fitter(coeffs, photos, landmarks, attention, self.fit_iters)
+        return coeffs
+
+
+def reconstruct_folder(options) -> int:
+    """Reconstruct all photos of a folder as the options say; returns how many were left out. Raises InputError when
+    nothing can be started."""
+    photos = list_photos(options.img_folder)
+    device = choose_device(options.gpu_ids)
+    regressor = None
+    if options.epoch != "0":
+        checkpoint = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
+        regressor = load_regressor(checkpoint, options.net_recon)
+    data = load_face_model_data(options.bfm_folder, options.bfm_model)
+    face_model = FaceModel(data, options.focal, options.center, options.camera_d)
+    renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far)
+    reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
+    folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
+              / f"epoch_{options.epoch}_000000")
+    skipped_list = folder / "skipped.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_lines(skipped_list, [])   # fails now rather than after the work
+    except OSError as error:
+        raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
+                         "--checkpoints_dir") from error
+    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces)
+    skipped = reconstruct(reconstructor, dataset, folder, options.batch_size, options.num_threads, options.verbose)
+    if skipped:
+        write_lines(skipped_list, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])
+    else:
+        skipped_list.unlink()
+    print(f"{len(photos) - len(skipped)} of {len(photos)} photos done: {folder}")
+    return len(skipped)
+
+
+def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path, batch_size: int, num_threads: int,
+                verbose: bool) -> dict[Path, str]:
+    """Write the results of all photos to the folder. Processes read, threads write, while batches are computed.
+    Returns the reason for each photo left out."""
+    skipped: dict[Path, str] = {}
+    owners: dict[str, Path] = {}   # of the names of results
+    waiting: list[tuple[Path, AlignedFace]] = []
+    writing: list[tuple[Path, Future]] = []
+    tri = reconstructor.face_model.tri.cpu().numpy()
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is)
+    with ThreadPoolExecutor(max(num_threads, 1)) as writers, Progress(len(dataset), "photo") as progress:
+
+        def skip(path: Path, reason: str):
+            if path not in skipped:
+                skipped[path] = reason
+                progress.say(f"left out: {reason}")
+
+        def finish_writing():
+            for path, future in writing:
+                error = future.exception()
+                if error:
+                    skip(path, f"{path}: its results could not be written: {error}")
+                    if verbose:
+                        progress.say("".join(traceback.format_exception(error)))
+            writing.clear()
+
+        def compute(batch: list[tuple[Path, AlignedFace]]):
+            results = reconstructor([face for _, face in batch])
+            finish_writing()   # of the batch before: at most two batches are in memory
+            for (path, face), result in zip(batch, results):
+                writing.append((path, writers.submit(write_face, folder, face.name, result, tri)))
+
+        for photo in loader:
+            if photo.problem:
+                skip(photo.path, photo.problem)
+            if photo.remark:
+                progress.say(photo.remark)
+            for face in photo.faces:
+                owner = owners.setdefault(face.name, photo.path)
+                if owner != photo.path:
+                    skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one of the photos")
+                else:
+                    waiting.append((photo.path, face))
+            while len(waiting) >= batch_size:
+                compute(waiting[:batch_size])
+                del waiting[:batch_size]
+            progress.advance()
+        if waiting:
+            compute(waiting)
+        finish_writing()
+    return skipped
+
+
+def write_lines(path: Path, lines: list[str]):
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _as_is(photo: Photo) -> Photo:
+    return photo

@@ -1,0 +1,27 @@
+"""Photos -> 3D faces.
+
+    python test.py --name=M --epoch=20 --img_folder=DIR           with the network of checkpoints/M/epoch_20.pth
+    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR     without a network, by a fit to each photo
+
+Writes <photo>.png, .obj and .mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, and to skipped.txt there
+what was left out and why. Exit status: 0 everything done, 1 something left out, 2 wrong usage.
+"""
+import sys
+
+from options.testing import parse
+
+
+def main() -> int:
+    options = parse()
+    # Imported after the options: --help and wrong options answer at once.
+    from models.reconstruction import reconstruct_folder
+    from util.files import InputError
+    try:
+        return 1 if reconstruct_folder(options) else 0
+    except InputError as error:
+        print(f"test.py: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Which device computes."""
+import torch
+
+from util.files import InputError
+
+
+def choose_device(gpu_ids: str | None) -> torch.device:
+    """The first of `gpu_ids` ("0", "0,1", "-1": the CPU; None: the first GPU, or the CPU where there is none).
+
+    Raises InputError for anything else and for a GPU that is not there.
+    """
+    if gpu_ids is None:
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        first = [int(number) for number in gpu_ids.split(",") if number.strip()][0]
+    except (ValueError, IndexError):
+        raise InputError(f"--gpu_ids={gpu_ids}: give GPUs by number, as in 0 or 0,1, or -1 for the CPU") from None
+    if first < 0:
+        return torch.device("cpu")
+    if first >= torch.cuda.device_count():
+        raise InputError(f"--gpu_ids={gpu_ids}: PyTorch sees {torch.cuda.device_count()} GPUs here; leave the option "
+                         "out to take what there is, or give -1 for the CPU")
+    return torch.device("cuda", first)

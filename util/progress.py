@@ -1,0 +1,36 @@
+"""Progress of long work: a bar on a terminal, plain lines in a log."""
+import sys
+import time
+
+from tqdm import tqdm
+
+LINE_EVERY = 10   # seconds between two lines in a log
+
+
+class Progress:
+    """Counts up to `total` things of kind `unit`; `say` prints a line without breaking the bar."""
+
+    def __init__(self, total: int, unit: str):
+        self.total, self.unit, self.done = total, unit, 0
+        self.start = self.last = time.monotonic()
+        self.bar = tqdm(total=total, unit=unit) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_):
+        if self.bar:
+            self.bar.close()
+
+    def advance(self, count: int = 1):
+        self.done += count
+        if self.bar:
+            self.bar.update(count)
+            return
+        now = time.monotonic()
+        if self.done == self.total or now - self.last >= LINE_EVERY:
+            self.last = now
+            print(f"{self.done}/{self.total} {self.unit}s, {now - self.start:.0f} s", file=sys.stderr, flush=True)
+
+    def say(self, line: str):
+        tqdm.write(line, file=sys.stderr)
