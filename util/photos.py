@@ -12,8 +12,8 @@ SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", "
             ".pgm", ".jp2", ".avif", ".heic", ".heif"}
 MAX_PIXELS = 500_000_000
 
-# PIL's own limit is 90 megapixels, less than some cameras deliver; `read_photo` checks ours.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# PIL warns from 90 megapixels on, less than some cameras deliver; `read_photo` checks our own limit.
+Image.MAX_IMAGE_PIXELS = None
 
 # EXIF orientation -> the operation that turns the stored pixels upright.
 _UPRIGHT = {
@@ -68,14 +68,12 @@ def read_photo(path):
             image = _to_rgb(image)
     except FileNotFoundError as error:
         raise InputError(f"the photo {path} does not exist") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large: at most {MAX_PIXELS // 10**6} megapixels can be read") from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{path} is not a photo that can be read: convert it to JPEG or PNG") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: make it smaller") from error
     except _BROKEN as error:
-        raise InputError(f"{path} is broken or incomplete ({error}): open it elsewhere and save it anew") from error
+        raise InputError(f"{path} is broken or incomplete ({error}): save it anew or leave it out") from error
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     return np.array(image)
@@ -91,7 +89,7 @@ def _orientation(image):
 def _to_rgb(image):
     """Any mode of PIL's as RGB, alpha over white, deep grey values scaled to 8 bit."""
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_to_8_bit(np.asarray(image)))
+        image = _to_8_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -99,13 +97,9 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _to_8_bit(grey):
-    """(H, W) integer or float grey -> uint8. The range is not stored: it is the smallest that holds the data."""
-    grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
-    if grey.max() > 65535:
-        white = 2.0**32 - 1 if grey.max() >= 2**31 else 2.0**31 - 1
-    elif grey.max() > 255:
-        white = 65535.0
-    else:
-        white = 255.0
-    return np.rint(grey.clip(0) * (255 / white)).astype(np.uint8)
+def _to_8_bit(image):
+    """Deep grey, integer or float, as 8 bit; if the mode leaves the range open, the smallest common one."""
+    grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0).clip(0)
+    whites = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
+    white = next((white for white in whites if grey.max() <= white), grey.max())
+    return Image.fromarray(np.rint(grey * (255 / white)).astype(np.uint8))

@@ -1,0 +1,44 @@
+"""The skin attention mask against golden numbers."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from util.skin_mask import skin_posterior
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "skinmask.npz")
+
+
+def mask(rgb):
+    return np.round(255 * skin_posterior(rgb)).astype(int)
+
+
+def test_golden_colour_cube():
+    steps = np.arange(0, 256, 8, dtype=np.uint8)
+    bgr = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(32, 1024, 3)
+    difference = np.abs(mask(bgr[..., ::-1]) - GOLDEN["cube_bgr_step8_mask"])
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_golden_extreme_colours():
+    rgb = GOLDEN["extreme_bgr"][..., ::-1].astype(np.uint8)
+    assert (mask(rgb) == GOLDEN["extreme_mask"]).all()
+
+
+def test_every_shape_and_range():
+    for shape in [(3,), (0, 5, 3), (2, 7, 3), (2, 3, 4, 3)]:
+        posterior = skin_posterior(np.full(shape, 90, np.uint8))
+        assert posterior.shape == shape[:-1] and posterior.dtype == np.float32
+    posterior = skin_posterior(np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    assert np.isfinite(posterior).all() and posterior.min() >= 0 and posterior.max() <= 1
+
+
+def test_skin_stands_out_and_speed():
+    skin, sky = (205, 150, 125), (90, 140, 220)
+    photo = np.full((1000, 1000, 3), sky, np.uint8)
+    photo[:500] = skin
+    start = time.perf_counter()
+    posterior = skin_posterior(photo)
+    assert time.perf_counter() - start < 3
+    assert posterior[:500].min() > 0.8 and posterior[500:].max() < 0.1
