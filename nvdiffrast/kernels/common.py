@@ -50,3 +50,11 @@ def about_pixel(p: wp.vec4, fx: float, fy: float):
 @wp.func
 def away_from_zero(area: float):
     return wp.where(area < 0.0, wp.min(area, -1.0e-6), wp.max(area, 1.0e-6))
+
+
+@wp.func
+def add_position_gradient(
+    grad_pos: wp.array2d(dtype=wp.vec4), shape: int, vertex: int, g: wp.vec3, fx: float, fy: float
+):
+    """From a gradient on `about_pixel` of a vertex to one on its x, y and w."""
+    wp.atomic_add(grad_pos, shape, vertex, wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1]))

@@ -8,11 +8,19 @@ first pass and drawn by the second, where many threads share one triangle.
 """
 
 # Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
-# ruff: noqa: RUF046, UP018
+# ruff: noqa: UP018
 
 import warp as wp
 
-from .common import about_pixel, away_from_zero, encode_id, pixel_centre, triangle_id, vertices_exist
+from .common import (
+    about_pixel,
+    add_position_gradient,
+    away_from_zero,
+    encode_id,
+    pixel_centre,
+    triangle_id,
+    vertices_exist,
+)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -348,14 +356,6 @@ def barycentrics(
         if not wp.isfinite(db):
             db = wp.vec4(0.0, 0.0, 0.0, 0.0)
         rast_db[item, pixel] = db
-
-
-@wp.func
-def add_position_gradient(
-    grad_pos: wp.array2d(dtype=wp.vec4), shape: int, vertex: int, g: wp.vec3, fx: float, fy: float
-):
-    """From a gradient on `about_pixel` of a vertex to one on its x, y and w."""
-    wp.atomic_add(grad_pos, shape, vertex, wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1]))
 
 
 @wp.kernel

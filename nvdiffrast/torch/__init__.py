@@ -5,8 +5,18 @@ visible where -w <= x, y, z <= w, x points right, and image row 0 is y = -w. B i
 vertices, F triangles, C channels, H x W pixels.
 """
 
+from .antialiasing import antialias, antialias_construct_topology_hash
 from .context import RasterizeCudaContext, RasterizeGLContext
 from .interpolation import interpolate
+from .peeling import DepthPeeler
 from .rasterization import rasterize
 
-__all__ = ["RasterizeCudaContext", "RasterizeGLContext", "interpolate", "rasterize"]
+__all__ = [
+    "DepthPeeler",
+    "RasterizeCudaContext",
+    "RasterizeGLContext",
+    "antialias",
+    "antialias_construct_topology_hash",
+    "interpolate",
+    "rasterize",
+]

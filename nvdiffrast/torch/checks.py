@@ -28,9 +28,7 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
         isinstance(size, str) or size == actual for size, actual in zip(shape, value.shape, strict=True)
     )
     if value.dtype != dtype or not fits or (device is not None and value.device != device):
-        raise (ValueError if value.dtype == dtype else TypeError)(
-            f"{where} is {describe(value)}; it must be {must}"
-        )
+        raise (ValueError if value.dtype == dtype else TypeError)(f"{where} is {describe(value)}; it must be {must}")
     if not value.is_contiguous():
         raise ValueError(f"{where} is {describe(value)}; it must be {must}: call .contiguous()")
 
@@ -38,9 +36,7 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
 def batch(where, value, size):
     """The leading dimension must be the batch size, or 1 to be shared by the whole batch."""
     if value.shape[0] not in (1, size):
-        raise ValueError(
-            f"{where} is {describe(value)}; its first dimension must be {size}, or 1 to broadcast"
-        )
+        raise ValueError(f"{where} is {describe(value)}; its first dimension must be {size}, or 1 to broadcast")
 
 
 def triangles(operation, tri, vertices, device):

@@ -32,13 +32,18 @@ def rasterize(glctx, pos, tri, resolution, ranges=None, grad_db=True):
     """
     if not isinstance(glctx, RasterizeContext):
         raise TypeError(
-            f"rasterize: glctx is {checks.describe(glctx)}; "
-            "it must be a RasterizeCudaContext or a RasterizeGLContext"
+            f"rasterize: glctx is {checks.describe(glctx)}; it must be a RasterizeCudaContext or a RasterizeGLContext"
         )
     pos, ranges = geometry("rasterize", pos, tri, ranges)
     height, width = image_size("rasterize", resolution)
-    rast, rast_db = _Rasterize.apply(pos, tri, ranges, height, width, glctx.output_db, bool(grad_db))
+    rast, rast_db, _ = rasterize_visible(pos, tri, ranges, height, width, glctx.output_db, bool(grad_db))
     return rast, rast_db
+
+
+def rasterize_visible(pos, tri, ranges, height, width, output_db, grad_db, above=None):
+    """rast and rast_db of the nearest surface behind the keys `above`, and the keys of that surface."""
+    keys = visible_keys(pos.detach(), tri, ranges, height, width, above)
+    return *_Barycentrics.apply(pos, tri, keys, height, width, output_db, grad_db), keys
 
 
 def geometry(operation, pos, tri, ranges):
@@ -65,9 +70,7 @@ def image_size(operation, resolution):
     except (TypeError, ValueError):
         height = width = 0
     if not (0 < height <= 16384 and 0 < width <= 16384):
-        raise ValueError(
-            f"{operation}: resolution is {resolution!r}; it must be (height, width), each from 1 to 16384"
-        )
+        raise ValueError(f"{operation}: resolution is {resolution!r}; it must be (height, width), each from 1 to 16384")
     return height, width
 
 
@@ -133,13 +136,12 @@ def barycentrics_backward(rast, grad_rast, grad_rast_db, pos, tri):
     return runtime.collect(buffer, pos)
 
 
-class _Rasterize(torch.autograd.Function):
+class _Barycentrics(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, pos, tri, ranges, height, width, output_db, grad_db):
+    def forward(ctx, pos, tri, keys, height, width, output_db, grad_db):
         # Without this, autograd would allocate a zero gradient for each unused output.
         ctx.set_materialize_grads(False)
         pos = pos.detach()
-        keys = visible_keys(pos, tri, ranges, height, width)
         rast, rast_db = barycentrics(keys, pos, tri, height, width, output_db)
         ctx.save_for_backward(pos, tri, rast)
         if not grad_db:

@@ -1,0 +1,50 @@
+"""NVIDIA's package is found behind ours without disturbing it."""
+
+import sys
+
+import pytest
+
+import nvdiffrast.torch as ours
+from nvdiffrast.nvidia import find_nvidia
+
+INIT = "import sys\n__version__ = 'theirs'\n"
+TORCH = "import nvdiffrast\nfrom . import ops\nfrom .ops import rasterize\nversion = nvdiffrast.__version__\n"
+
+
+def install(folder, init=INIT):
+    package = folder / "nvdiffrast"
+    (package / "torch").mkdir(parents=True)
+    (package / "__init__.py").write_text(init)
+    (package / "torch" / "__init__.py").write_text(TORCH)
+    (package / "torch" / "ops.py").write_text("def rasterize():\n    return 'theirs'\n")
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_found(tmp_path, monkeypatch, place):
+    install(tmp_path)
+    path = [str(tmp_path), *sys.path] if place == "before" else [*sys.path, str(tmp_path)]
+    monkeypatch.setattr(sys, "path", path)
+    modules = dict(sys.modules)
+    theirs = find_nvidia()
+    assert theirs.rasterize() == "theirs" and theirs.version == "theirs"
+    assert {k: v for k, v in sys.modules.items() if "nvdiffrast" in k} == {
+        k: v for k, v in modules.items() if "nvdiffrast" in k
+    }
+    import nvdiffrast.torch as again
+
+    assert again is ours
+
+
+def test_absent(tmp_path, monkeypatch):
+    (tmp_path / "nvdiffrast").mkdir()
+    own = [entry for entry in sys.path if "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", [*own, str(tmp_path)])
+    assert find_nvidia() is None
+
+
+def test_broken_installation_says_why(tmp_path, monkeypatch):
+    install(tmp_path, "raise ImportError('no compiler')\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    with pytest.raises(ImportError, match="no compiler"):
+        find_nvidia()
+    assert sys.modules["nvdiffrast.torch"] is ours
