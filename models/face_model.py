@@ -124,15 +124,23 @@ def rotation(angle: torch.Tensor) -> torch.Tensor:
     return (rz @ ry @ rx).transpose(1, 2)
 
 
-def light(normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """Light (B, N, 3) per colour channel that falls on unit normals (B, N, 3) under gamma (B, 27)."""
+def light_basis(normals: torch.Tensor) -> torch.Tensor:
+    """The nine spherical-harmonics values (..., 9) of unit normals (..., 3)."""
     x, y, z = normals.unbind(-1)
-    basis = torch.stack([
+    return torch.stack([
         torch.full_like(x, A0 * C0), -A1 * C1 * y, A1 * C1 * z, -A1 * C1 * x,
         A2 * C2 * x * y, -A2 * C2 * y * z, A2 * C2 / (2 * math.sqrt(3)) * (3 * z * z - 1),
         -A2 * C2 * x * z, A2 * C2 / 2 * (x * x - y * y)], -1)
-    bands = gamma.view(-1, 3, 9) + AMBIENT * torch.eye(9, device=gamma.device, dtype=gamma.dtype)[0]
-    return basis @ bands.transpose(1, 2)
+
+
+def light_bands(gamma: torch.Tensor) -> torch.Tensor:
+    """Light (..., 3, 9) per colour channel and band, of gamma (..., 27) and the ambient light."""
+    return gamma.unflatten(-1, (3, 9)) + AMBIENT * torch.eye(9, device=gamma.device, dtype=gamma.dtype)[0]
+
+
+def light(normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """Light (B, N, 3) per colour channel that falls on unit normals (B, N, 3) under gamma (B, 27)."""
+    return light_basis(normals) @ light_bands(gamma).transpose(-1, -2)
 
 
 def _zero_based(indices: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from torch.nn.functional import avg_pool2d
 
 from models import losses
 from models.coefficients import SLICES, split
+from models.color_fit import ColorFit
 from models.face_model import FaceModel
 from util.renderer import MeshRenderer
 
@@ -13,7 +14,7 @@ from util.renderer import MeshRenderer
 WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
 # Adam's step sizes in the landmark stage and in the photometric stage.
 LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
-PHOTO_STEPS = {"id": 0.03, "exp": 0.03, "tex": 0.15, "angle": 0.003, "gamma": 0.03, "trans": 0.003}
+PHOTO_STEPS = {"id": 0.03, "exp": 0.03, "tex": 0.05, "angle": 0.003, "gamma": 0.01, "trans": 0.003}
 
 
 class Fitter:
@@ -24,6 +25,7 @@ class Fitter:
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float] = WEIGHTS):
         self.face_model, self.renderer, self.weights = face_model, renderer, weights
+        self.color_fit = ColorFit(face_model, renderer, weights)
 
     def __call__(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
                  iterations: int) -> torch.Tensor:
@@ -42,6 +44,7 @@ class Fitter:
         start = coeffs.detach()
         coarse = iterations * 3 // 5
         fitted = minimise(landmark_loss, start, LANDMARK_STEPS, 2 * iterations)
+        fitted = self.color_fit(fitted, avg_pool2d(photos, 2), avg_pool2d(attention, 2))
         fitted = minimise(coarse_loss, fitted, PHOTO_STEPS, coarse)
         fitted = minimise(fine_loss, fitted, {k: v * 0.3 for k, v in PHOTO_STEPS.items()}, iterations - coarse)
         with torch.no_grad():

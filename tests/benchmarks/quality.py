@@ -1,0 +1,90 @@
+"""How well and how fast test.py does on a folder of photos.
+
+    python tests/benchmarks/quality.py DIR [options of test.py]
+
+DIR may hold landmarks/<photo>.txt with 68 true points (x y, y down); then the alignment uses their five points (in a
+temporary copy of the folder), and the landmark error is printed too. Printed: the share of photos done, seconds a
+photo, and mean, median, 90 % quantile and maximum of
+  color   mean over the face of the distance of render and photo, RGB 0..1
+  id      distance of dlib's face embeddings of crop and render (0.6 is dlib's limit for the same person)
+  nme     mean distance of the 68 landmarks over the distance of the outer eye corners
+"""
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dlib
+import numpy as np
+from PIL import Image
+from scipy.io import loadmat
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from util.alignment import five_points  # noqa: E402
+from util.coordinates import flip_y, photo_to_crop  # noqa: E402
+from util.face_detection import _model_file  # noqa: E402
+from util.photos import list_photos  # noqa: E402
+
+predictor = dlib.shape_predictor(_model_file("shape_predictor_68_face_landmarks.dat"))
+recogniser = dlib.face_recognition_model_v1(_model_file("dlib_face_recognition_resnet_model_v1.dat"))
+
+
+def embedding(crop: np.ndarray) -> np.ndarray:
+    box = dlib.rectangle(40, 45, 184, 200)   # of the face in an aligned crop
+    crop = np.ascontiguousarray(crop)
+    return np.array(recogniser.compute_face_descriptor(crop, predictor(crop, box), 5))
+
+
+def score(results: Path, photo: Path) -> dict[str, float]:
+    panel = np.asarray(Image.open(results / f"{photo.stem}.png"))
+    crop, overlay = panel[:, :224], panel[:, 224:448]
+    distance = np.linalg.norm(crop / 255 - overlay / 255, axis=2)
+    scores = {"color": distance[(crop != overlay).any(2)].mean(),
+              "id": np.linalg.norm(embedding(crop) - embedding(overlay))}
+    truth = photo.parent / "landmarks" / f"{photo.stem}.txt"
+    if truth.exists():
+        mat = loadmat(results / f"{photo.stem}.mat")
+        trans_params = mat["trans_params"][0]
+        true = flip_y(photo_to_crop(flip_y(np.loadtxt(truth), trans_params[1]), trans_params), 224)
+        error = np.linalg.norm(mat["lm68"][0] - true, axis=1).mean()
+        scores["nme"] = error / np.linalg.norm(true[36] - true[45])
+    return scores
+
+
+def linked(folder: Path, photos: list[Path], copy: Path):
+    """The folder again, with detections made from the true landmarks."""
+    (copy / "detections").mkdir(parents=True)
+    for photo in photos:
+        (copy / photo.name).symlink_to(photo.resolve())
+        points = folder / "landmarks" / f"{photo.stem}.txt"
+        np.savetxt(copy / "detections" / f"{photo.stem}.txt", five_points(np.loadtxt(points)))
+
+
+def main():
+    folder, options = Path(sys.argv[1]), sys.argv[2:]
+    photos = list_photos(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        source = folder
+        if (folder / "landmarks").is_dir():
+            source = work / "photos"
+            linked(folder, photos, source)
+        start = time.perf_counter()
+        subprocess.run([sys.executable, ROOT / "test.py", *options, "--name=quality", f"--img_folder={source}",
+                        f"--checkpoints_dir={work / 'checkpoints'}"], cwd=ROOT)
+        seconds = time.perf_counter() - start
+        results, = (work / "checkpoints" / "quality" / "results").glob("*/*")
+        done = [photo for photo in photos if (results / f"{photo.stem}.mat").exists()]
+        scores = [score(results, photo) for photo in done]
+    print(f"{len(done)} of {len(photos)} photos, {seconds / len(photos):.2f} s a photo, start included")
+    for name in scores[0]:
+        values = np.array([each[name] for each in scores])
+        print(f"{name:6s} mean {values.mean():.4f} median {np.median(values):.4f} p90 {np.quantile(values, 0.9):.4f} "
+              f"max {values.max():.4f}")
+
+
+if __name__ == "__main__":
+    main()

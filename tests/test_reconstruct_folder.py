@@ -1,0 +1,169 @@
+"""test.py as a user runs it."""
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from conftest import EXAMPLES
+from models.regressor import Regressor
+from PIL import Image
+from scipy.io import loadmat
+from util.coordinates import crop_to_photo, flip_y
+from util.face_detection import read_detections
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """An untrained network, which predicts the mean face."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    (folder / "M").mkdir()
+    torch.save({"net_recon": Regressor("resnet18").state_dict()}, folder / "M" / "epoch_20.pth")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "detections").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "astronaut.png", folder)
+    shutil.copy(EXAMPLES / "detections" / "astronaut.txt", folder / "detections")
+    return folder
+
+
+@pytest.fixture
+def reconstruct(run_script, checkpoints):
+    def run(folder, *more, name="M", epoch=20):
+        done = run_script("test.py", f"--name={name}", f"--epoch={epoch}", f"--img_folder={folder}",
+                          f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1", *more)
+        results = checkpoints / name / "results" / folder.name / f"epoch_{epoch}_000000"
+        return done, results
+    return run
+
+
+def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
+    done, results = reconstruct(photos)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in results.iterdir()) == ["astronaut.mat", "astronaut.obj", "astronaut.png"]
+
+    panel = np.asarray(Image.open(results / "astronaut.png")).astype(int)
+    assert panel.shape == (224, 672, 3)
+    crop, overlay = panel[:, :224], panel[:, 224:448]
+    assert 0.2 < (crop != overlay).any(2).mean() < 0.8
+
+    mat = loadmat(results / "astronaut.mat")
+    shapes = {"id": (1, 80), "exp": (1, 64), "tex": (1, 80), "angle": (1, 3), "gamma": (1, 27), "trans": (1, 3),
+              "lm68": (1, 68, 2), "trans_params": (1, 5)}
+    assert {key: mat[key].shape for key in shapes} == shapes
+    assert mat["trans_params"][0, :2].tolist() == [512, 512]
+
+    mesh = trimesh.load(results / "astronaut.obj", process=False)
+    assert mesh.vertices.shape == (len(face_model.mean_shape) // 3, 3)
+    assert np.abs(mesh.vertices - face_model.mean_shape.view(-1, 3).numpy()).max() < 1e-4
+    assert np.array_equal(mesh.faces, face_model.tri.numpy())
+
+
+def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
+    """Of the photo itself: without detections, from the mean face, back from the crop to the photo."""
+    shutil.rmtree(photos / "detections")
+    done, results = reconstruct(photos, "--fit_iters=25", name="fit", epoch=0)
+    assert done.returncode == 0, done.stderr
+    mat = loadmat(results / "astronaut.mat")
+    in_photo = crop_to_photo(flip_y(mat["lm68"][0], 224), mat["trans_params"][0])
+    in_photo = flip_y(in_photo, 512)
+    eyes = [in_photo[36:42].mean(0), in_photo[42:48].mean(0)]
+    expected = read_detections(EXAMPLES / "detections" / "astronaut.txt")
+    assert np.abs(np.array(eyes) - expected[:2]).max() < 3
+    panel = np.asarray(Image.open(results / "astronaut.png")) / 255
+    crop, overlay = panel[:, :224], panel[:, 224:448]
+    changed = (crop != overlay).any(2)
+    assert np.linalg.norm(crop - overlay, axis=2)[changed].mean() < 0.14
+
+
+def test_bad_photos_are_named_and_the_others_done(reconstruct, photos):
+    points = (photos / "detections" / "astronaut.txt").read_text().splitlines()
+
+    def with_points(name, text):
+        shutil.copy(photos / "astronaut.png", photos / f"{name}.png")
+        (photos / "detections" / f"{name}.txt").write_text(text)
+
+    with_points("commas", "\n".join(",".join(line.split()) for line in points))
+    with_points("four", "\n".join(points[:4]))
+    with_points("nan", "\n".join(["nan nan", *points[1:]]))
+    with_points("equal", "\n".join(points[:1] * 5))
+    with_points("outside", "\n".join("9000 9000" for _ in points))
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("not a photo")
+    (photos / "broken.png").write_bytes((photos / "astronaut.png").read_bytes()[:30_000])
+    Image.new("RGB", (300, 300), "green").save(photos / "noface.bmp")
+    Image.open(photos / "astronaut.png").save(photos / "astronaut.TIFF")
+    before = sorted(photos.rglob("*"))
+
+    done, results = reconstruct(photos, "--batch_size=3")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    bad = {"four.png", "nan.png", "equal.png", "outside.png", "empty.jpg", "text.jpg", "broken.png", "noface.bmp"}
+    skipped = (results / "skipped.txt").read_text().splitlines()
+    left_out = {line.split(":")[0] for line in skipped}
+    assert left_out - {"astronaut.TIFF", "astronaut.png"} == bad
+    assert len(left_out) == len(bad) + 1   # one of the two astronauts
+    for name in left_out:
+        assert name.split(".")[0] in done.stderr
+    assert {path.stem for path in results.glob("*.obj")} == {"astronaut", "commas"}
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_every_face_of_a_photo(reconstruct, tmp_path):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    one = Image.open(EXAMPLES / "astronaut.png").convert("RGB").crop((100, 0, 400, 300))
+    both = Image.new("RGB", (600, 300))
+    both.paste(one.resize((200, 200)), (20, 50))
+    both.paste(one, (300, 0))
+    both.save(folder / "pair.png")
+    done, results = reconstruct(folder, "--all_faces")
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in results.glob("*.obj")} == {"pair_0", "pair_1"}
+    scales = [loadmat(results / f"pair_{i}.mat")["trans_params"][0, 2] for i in (0, 1)]
+    assert scales[0] < scales[1]   # the larger face first
+
+    done, results = reconstruct(folder)
+    assert done.returncode == 0
+    assert "largest of 2 faces" in done.stderr
+    assert (results / "pair.obj").exists()
+
+
+def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):
+    (photos / "text.jpg").write_text("not a photo")
+    assert reconstruct(photos)[0].returncode == 1
+    (photos / "text.jpg").unlink()
+    done, results = reconstruct(photos)
+    assert done.returncode == 0
+    assert not (results / "skipped.txt").exists()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--img_folder=/nowhere/photos"], "/nowhere/photos does not exist"),
+    (["--img_folder=models"], "no photos in models"),
+    (["--epoch=21"], r"epoch_21.pth"),
+    (["--gpu_ids=99"], "GPU"),
+    (["--gpu_ids=first"], "GPUs by number"),
+    (["--bfm_folder=nowhere"], "no face model nowhere"),
+    (["--epoch=0"], "--fit_iters"),
+    (["--batch_size=0"], "--batch_size"),
+    (["--verbose=maybe"], "maybe"),
+    (["--no_such_option"], "no_such_option"),
+])
+def test_wrong_usage(run_script, checkpoints, arguments, message):
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--checkpoints_dir={checkpoints}", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_results_folder_that_cannot_be_written(run_script, photos, tmp_path):
+    (tmp_path / "checkpoints").write_text("a file in the way")
+    done = run_script("test.py", "--epoch=0", "--fit_iters=1", f"--img_folder={photos}",
+                      f"--checkpoints_dir={tmp_path / 'checkpoints'}")
+    assert done.returncode == 2
+    assert "cannot write results" in done.stderr and "--checkpoints_dir" in done.stderr
