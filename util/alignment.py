@@ -98,7 +98,7 @@ def _resize_and_crop(picture, trans_params):
 
 
 def _source_span(length, scale, offset):
-    """Where one axis of the crop comes from, for a picture of `length` px and a face `offset` px off its middle.
+    """Where one axis of the crop comes from: a picture of `length` px, a face `offset` px off its middle.
 
     Returns (slice of the picture to read, slice of the crop to fill, start and end in the read part), or
     None when the crop lies off the picture.

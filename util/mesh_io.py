@@ -10,8 +10,8 @@ from util.files import atomic_write
 def write_obj(path, vertices, colors, triangles):
     """Write `v x y z r g b` and 1-based `f a b c` lines, whole or not at all.
 
-    vertices: (N, 3), below 1000 in size, written with 5 decimals. colors: (N, 3) RGB, clipped to 0..1, written
-    with 4 decimals. triangles: (F, 3) 0-based vertex indices.
+    vertices: (N, 3), below 1000 in size, written with 5 decimals. colors: (N, 3) RGB, clipped to 0..1,
+    written with 4 decimals. triangles: (F, 3) 0-based vertex indices.
     Raises ValueError for shapes, numbers or indices that don't make a mesh.
     """
     vertices, colors = np.asarray(vertices, dtype=np.float64), np.asarray(colors, dtype=np.float64)
@@ -48,7 +48,8 @@ def _vertex_lines(vertices, colors):
 def _digit_tables():
     """Digits as bytes in integers, padded with zero bytes.
 
-    heads: " 0.0" to " 999.9", then the same negative; tails: the next four decimals; shades: " 0.0000" to " 1.0000".
+    heads: " 0.0" to " 999.9", then the same negative. tails: the next four decimals, "0000" to "9999".
+    shades: " 0.0000" to " 1.0000".
     """
     heads = [f" {sign}{value / 10:.1f}".encode() for sign in ("", "-") for value in range(10_000)]
     tails = [f"{value:04d}".encode() for value in range(10_000)]

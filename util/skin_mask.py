@@ -48,37 +48,36 @@ _NONSKIN = [
       [0.0001277743, 0.1052837, 0.23468947]],
      133097.63),
 ]
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 
 # BT.601 studio range: (Y, Cb, Cr) = _YCBCR @ (R, G, B) / 255 + (16, 128, 128).
 _YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
 _YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
-def _standardisers():
-    """Per component: map and shift from RGB to unit Gaussians, and the logarithm of prior * weight / sqrt(det)."""
+def _standardise():
+    """Per component: map and shift from RGB to a unit Gaussian, and log(prior * weight / sqrt(determinant))."""
     maps, shifts, logs = [], [], []
     for prior, mixture in ((_PRIOR_SKIN, _SKIN), (1 - _PRIOR_SKIN, _NONSKIN)):
         for weight, mean, inverse, determinant in mixture:
-            root = np.linalg.cholesky(np.array(inverse))
-            maps.append(_YCBCR.T @ root)
-            shifts.append((_YCBCR_OFFSET - np.array(mean)) @ root)
+            root = np.linalg.cholesky(np.array(inverse)).T
+            maps.append(root @ _YCBCR)
+            shifts.append(root @ (_YCBCR_OFFSET - np.array(mean)))
             logs.append(np.log(prior * weight / np.sqrt(determinant)))
-    return (np.concatenate(maps, axis=1).astype(np.float32), np.concatenate(shifts).astype(np.float32),
-            np.array(logs, dtype=np.float32))
+    return (np.concatenate(maps).astype(np.float32), np.concatenate(shifts)[:, None].astype(np.float32),
+            np.array(logs, dtype=np.float32)[:, None])
 
 
-_MAPS, _SHIFTS, _LOGS = _standardisers()
+_MAPS, _SHIFTS, _LOGS = _standardise()  # (24, 3), (24, 1), (8, 1)
 
 
 def _posterior(colours):
     """(P, 3) float32 RGB in 0..255 -> (P,)"""
-    distances = np.square(colours @ _MAPS + _SHIFTS).reshape(-1, 8, 3).sum(axis=2)
+    distances = np.square(_MAPS @ colours.T + _SHIFTS).reshape(8, 3, -1).sum(axis=1)
     logs = _LOGS - distances / 2
     # Relative to the likeliest component, so that rare colours don't end as 0 / 0.
-    densities = np.exp(logs - logs.max(axis=1, keepdims=True))
-    skin = densities[:, :4].sum(axis=1)
-    return skin / (skin + densities[:, 4:].sum(axis=1))
+    densities = np.exp(logs - logs.max(axis=0))
+    return densities[:4].sum(axis=0) / densities.sum(axis=0)
 
 
 def skin_posterior(rgb):
