@@ -1,0 +1,154 @@
+"""The 68 keypoints of the model, found by geometry on the left half of the image and mirrored.
+
+Everything here works in the model frame: decimetres, x to the image's right, y up, z towards the viewer.
+"""
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .mesh import front_view, vertex_normals
+
+# Which keypoint (0-based) is the mirror image of which.
+MIRROR = np.array([16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+                   26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 27, 28, 29, 30, 35, 34, 33, 32, 31,
+                   45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+                   54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
+
+# Where an annotator puts the contour (points 1-8) and the left brow (18-22) on an average face.
+JAW = np.array([[-.715, .25, -.52], [-.70, .07, -.50], [-.67, -.11, -.46], [-.635, -.28, -.42],
+                [-.57, -.455, -.33], [-.475, -.60, -.17], [-.365, -.70, .00], [-.21, -.78, .15]])
+CHIN_NORMAL_Z = .25                         # the chin point sits where the surface turns away this far
+BROWS = np.array([[-.58, .42], [-.49, .49], [-.37, .51], [-.26, .50], [-.16, .475]])
+
+
+class FrontView:
+    """Picks visible skin vertices by their place in an orthographic front view."""
+
+    def __init__(self, points, triangles, skin, size=1600):
+        self.size = size
+        self.seen, self.xy, self.scale = front_view(points, triangles, size)
+        visible = np.unique(triangles[self.seen[self.seen >= 0]])
+        self.vertices = visible[skin[visible]]
+        self.tree = cKDTree(self.xy[self.vertices])
+
+    def pick(self, x, y):
+        """The visible skin vertex nearest to pixel (x, y)."""
+        return int(self.vertices[self.tree.query((x, y))[1]])
+
+    def pixels(self, flags, triangles):
+        """(size, size) bool: pixels that see a triangle whose vertices' mean flag is over one half."""
+        marked = flags[triangles].mean(1) > .5
+        return (self.seen >= 0) & marked[np.maximum(self.seen, 0)]
+
+
+def eye_points(view, eye_pixels, keypoints):
+    """Fills keypoints 36..41 (the eye on the image's left); returns its lid margins as vertex lists."""
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(eye_pixels.astype(np.uint8))
+    eyes = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 500]
+    left = min(eyes, key=lambda i: centres[i][0])
+    rows, columns = np.nonzero(labels == left)
+    start, end = columns.min(), columns.max()
+    width, margin = end - start, .006 * view.scale
+
+    def lid(fraction, edge):
+        x = start + fraction * width
+        return x, edge(rows[np.abs(columns - x) < 2])
+
+    keypoints[36] = view.pick(start - margin, rows[columns <= start + 1].mean())
+    keypoints[39] = view.pick(end + margin, rows[columns >= end - 1].mean())
+    for point, fraction, edge, shift in ((37, .34, np.min, -margin), (38, .67, np.min, -margin),
+                                         (41, .34, np.max, margin), (40, .67, np.max, margin)):
+        x, y = lid(fraction, edge)
+        keypoints[point] = view.pick(x, y + shift)
+    upper, lower = [], []
+    for fraction in np.linspace(0, 1, 41):
+        x, y = lid(fraction, np.min)
+        upper.append(view.pick(x, y - 1))
+        x, y = lid(fraction, np.max)
+        lower.append(view.pick(x, y + 1))
+    return np.array(upper), np.array(lower)
+
+
+def mouth_points(view, lip_pixels, slit_pixels, keypoints):
+    """Fills the left half and the middle of keypoints 48..67; both halves of the view are averaged."""
+    lip_y, lip_x = np.nonzero(lip_pixels | slit_pixels)
+    slit_y, slit_x = np.nonzero(slit_pixels)
+    middle, half_lips = view.size / 2, (lip_x.max() - lip_x.min()) / 2
+    half_slit = (slit_x.max() - slit_x.min()) / 2
+
+    def edge(xs, ys, half, fraction, pick):
+        return np.mean([pick(ys[np.abs(xs - (middle + s * fraction * half)) < 2]) for s in (-1, 1)])
+
+    corner = slit_y[np.abs(slit_x - middle) > half_slit - 3].mean()
+    keypoints[48] = view.pick(middle - half_lips + .012 * view.scale, corner)
+    for point, fraction, pick in ((49, .57, np.min), (50, .21, np.min), (51, 0, np.min),
+                                  (57, 0, np.max), (58, .27, np.max), (59, .6, np.max)):
+        keypoints[point] = view.pick(middle - fraction * half_lips, edge(lip_x, lip_y, half_lips, fraction, pick))
+    keypoints[60] = view.pick(middle - .92 * half_slit, edge(slit_x, slit_y, half_slit, .92, np.mean))
+    for point, fraction, pick, shift in ((61, .33, np.min, -2), (62, 0, np.min, -2),
+                                         (66, 0, np.max, 2), (67, .33, np.max, 2)):
+        y = edge(slit_x, slit_y, half_slit, fraction, pick) + shift
+        keypoints[point] = view.pick(middle - fraction * half_slit, y)
+
+
+def nose_bridge(points, skin, keypoints):
+    """Fills 27..30 and 33 from the profile."""
+    middle = skin[np.abs(points[skin, 0]) < .0015]
+    y, z = points[middle, 1], points[middle, 2]
+    eye_level = points[keypoints[36:42], 1].mean()
+    between = (y < eye_level - .03) & (y > points[keypoints[51], 1] + .05)
+    tip = middle[np.argmax(np.where(between, z, -9))]
+    keypoints[30] = tip
+    keypoints[27] = middle[np.argmin(np.abs(y - eye_level - .01))]
+    top = points[keypoints[27], 1]
+    for point, fraction in ((28, 1 / 3), (29, 2 / 3)):
+        keypoints[point] = middle[np.argmin(np.abs(y - (top + fraction * (points[tip, 1] - top))))]
+    # the subnasal point is the profile's deepest point under the line from the tip to the upper lip
+    below = middle[(y < points[tip, 1] - .05) & (y > points[keypoints[51], 1] + .02)]
+    line = points[keypoints[51]] - points[tip]
+    inward = np.array([0, -line[2], line[1]]) / np.hypot(line[1], line[2])
+    keypoints[33] = below[np.argmax(np.abs((points[below] - points[tip]) @ inward))]
+
+
+def inner_landmarks(points, triangles, is_eye, masks, used):
+    """Eyes, mouth and nose: (keypoints (68,) with -1 for the rest, upper lid, lower lid, view)."""
+    skin = ~is_eye & (masks['inside-mouth'] < .5)
+    view = FrontView(points, triangles, skin)
+    keypoints = np.full(68, -1)
+    upper, lower = eye_points(view, view.pixels(is_eye.astype(float), triangles), keypoints)
+    mouth_points(view, view.pixels(masks['lips'], triangles), view.pixels(masks['inside-mouth'], triangles),
+                 keypoints)
+    nose_bridge(points, view.vertices, keypoints)
+    mirror(points, keypoints, used)
+    return keypoints, upper, lower, view
+
+
+def mirror(points, keypoints, used):
+    """Fills every missing keypoint whose mirror image is known."""
+    tree = cKDTree(points[used])
+    for point in np.nonzero(keypoints < 0)[0]:
+        other = keypoints[MIRROR[point]]
+        if other >= 0:
+            keypoints[point] = used[tree.query(points[other] * [-1, 1, 1])[1]]
+
+
+def outer_landmarks(points, triangles, is_eye, masks, used, view, keypoints):
+    """Contour, brows and nostrils, on points that already lie in the model frame."""
+    front = cKDTree(points[view.vertices][:, :2])
+
+    def on_front(x, y):
+        return view.vertices[front.query((x, y))[1]]
+
+    outer = used[~is_eye[used] & (masks['inside-mouth'][used] < .3) & (masks['ears'][used] < .02)
+                 & (points[used, 2] > -.53)]
+    surface = cKDTree(points[outer])
+    keypoints[:8] = outer[surface.query(JAW)[1]]
+    normal = vertex_normals(points, triangles)
+    chin = view.vertices[np.abs(points[view.vertices, 0]) < .006]
+    chin = chin[(points[chin, 2] > 0) & (points[chin, 1] < -.6)]
+    keypoints[8] = chin[np.argmin(np.abs(normal[chin, 2] - CHIN_NORMAL_Z))]
+    keypoints[17:22] = [on_front(x, y) for x, y in BROWS]
+    base = points[keypoints[33], 1]
+    keypoints[31] = on_front(-.125, base + .025)
+    keypoints[32] = on_front(-.065, base + .012)
+    mirror(points, keypoints, used)

@@ -1,0 +1,83 @@
+"""The built file: everything BFM_model_front.mat holds, small enough to ship (read by models/open_face_model.py)."""
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import dijkstra
+
+from .mesh import edges_of
+
+ALBEDO_STEP = .08                           # grey levels between two stored values of the albedo basis
+
+
+def inner_face(points, surface):
+    """(N,) bool: brows to chin and the cheeks, without forehead, sides, jaw's underside, inside of the mouth."""
+    triangles, key = surface.triangles, points[surface.keypoints]
+    edges, uses = edges_of(triangles)
+    border = np.unique(edges[uses == 1])
+    outer = border[~surface.is_eye[border] & (surface.masks['inside-mouth'][border] < .3)
+                   & (np.abs(points[border] - [0, 0, 0]) > [.45, .6, 9]).any(1)]
+    length = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
+    graph = sp.csr_matrix((length, edges.T), shape=(len(points), len(points)))
+    distance = dijkstra(graph, directed=False, indices=outer, min_only=True)
+    brow_top = key[17:27, 1].max()
+    return (((distance > .13) | surface.is_eye) & (surface.masks['inside-mouth'] < .5)
+            & (points[:, 1] > key[8, 1] + .01) & (points[:, 1] < brow_top + .075)
+            & (np.abs(points[:, 0]) < .66))
+
+
+def plain_skin(surface, face):
+    """(N,) bool: bare skin, without eyes, lids' rims, brows, lips, nostrils."""
+    brow = (np.abs(face.y - face.brow_line(face.ax)) < .06) & (face.ax > .08) & (face.ax < .68)
+    return (~surface.is_eye & (face.lips < .15) & (surface.masks['inside-mouth'] < .1) & (face.upper_lid > .035)
+            & (face.lower_lid > .03) & (face.occlusion > .45) & ~brow)
+
+
+def morton_order(points):
+    """A vertex order in which neighbours in space are mostly neighbours in the list (it compresses better)."""
+    grid = ((points - points.min(0)) / np.ptp(points, axis=0).max() * 1023).astype(np.int64)
+    code = np.zeros(len(points), np.int64)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((grid[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return np.argsort(code, kind='stable')
+
+
+def pack(path, surface, identity, expression, albedo):
+    """Writes the built file. Arrays (N vertices, F triangles, C control vertices):
+
+    operator_{data,indices,indptr}  csr (N, C); id_basis, exp_basis (C, 3, 80 or 64) float16, decimetres;
+    meanshape (N, 3) float32; meantex (N, 3) uint8 * 1/64 grey levels in uint16; albedo_low, albedo_high:
+    the albedo basis in steps of albedo_step, as differences from vertex to vertex along albedo_order,
+    split into the low and the high byte of int16; triangles (F, 3), keypoints (68,), front (n,),
+    skin (N,): 0-based.
+    """
+    steps = np.round(albedo.basis.reshape(len(albedo.basis), -1) / ALBEDO_STEP)
+    if np.abs(steps).max() > 16000:
+        raise ValueError('the albedo basis does not fit in 16 bits: raise ALBEDO_STEP')
+    order = morton_order(identity.mean)
+    change = np.diff(steps[order].astype(np.int16), axis=0, prepend=np.int16(0))
+    # columns lie together: values of one component are alike
+    raw = np.ascontiguousarray(change.T).view(np.uint8).reshape(change.shape[1], -1, 2)
+    operator = surface.operator
+    np.savez_compressed(
+        path, operator_data=operator.data.astype(np.float32), operator_indices=operator.indices.astype(np.int16),
+        operator_indptr=operator.indptr.astype(np.int32),
+        id_basis=identity.basis.astype(np.float16), exp_basis=expression.basis.astype(np.float16),
+        meanshape=identity.mean.astype(np.float32), meantex=np.round(albedo.mean * 64).astype(np.uint16),
+        albedo_low=raw[..., 0].copy(), albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32),
+        albedo_step=np.float32(ALBEDO_STEP), triangles=surface.triangles.astype(np.int32),
+        keypoints=surface.keypoints.astype(np.int32),
+        front=np.nonzero(inner_face(identity.mean, surface))[0].astype(np.int32),
+        skin=plain_skin(surface, albedo.face))
+
+
+def reference_sample(path, surface, identity, expression, albedo, rng, vertices=40):
+    """Writes full-precision values at random vertices, for the test of the packed file."""
+    pick = np.sort(rng.choice(len(identity.mean), vertices, replace=False))
+    rows = surface.operator[pick]
+
+    def fine(basis):
+        return (rows @ basis.reshape(len(basis), -1)).reshape(vertices, 3, -1)
+
+    values = dict(meanshape=identity.mean[pick], meantex=albedo.mean[pick], idBase=fine(identity.basis),
+                  exBase=fine(expression.basis), texBase=albedo.basis[pick])
+    np.savez_compressed(path, vertices=pick, **{name: v.astype(np.float32) for name, v in values.items()})
