@@ -10,6 +10,7 @@ from .context import RasterizeCudaContext, RasterizeGLContext
 from .interpolation import interpolate
 from .peeling import DepthPeeler
 from .rasterization import rasterize
+from .texturing import texture, texture_construct_mip
 
 __all__ = [
     "DepthPeeler",
@@ -19,4 +20,6 @@ __all__ = [
     "antialias_construct_topology_hash",
     "interpolate",
     "rasterize",
+    "texture",
+    "texture_construct_mip",
 ]

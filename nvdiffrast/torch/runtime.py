@@ -60,8 +60,8 @@ def pixels(x):
 
 
 def vectors(x):
-    """(..., 4) float32 or (..., 3) int32 as a Warp array of vectors."""
-    dtype = wp.vec4 if x.dtype == torch.float32 else wp.vec3i
+    """(..., 2 or 4) float32 or (..., 3) int32 as a Warp array of vectors."""
+    dtype = wp.vec3i if x.dtype == torch.int32 else {2: wp.vec2, 4: wp.vec4}[x.shape[-1]]
     return wp.from_torch(x, dtype=dtype, requires_grad=False, return_ctype=True)
 
 

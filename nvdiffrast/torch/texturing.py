@@ -1,0 +1,229 @@
+"""Texture lookups with mipmaps and cube maps.
+
+The kernel samples at coordinates and levels; how these follow from directions and screen-space
+derivatives is a few lines of PyTorch, whose gradients come by themselves.
+"""
+
+import torch
+
+from ..kernels import texture as kernels
+from . import checks, runtime
+
+FILTERS = ("auto", "nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
+BOUNDARIES = {"wrap": 0, "clamp": 1, "zero": 2, "cube": 3}
+
+# For each face of a cube map (+x, -x, +y, -y, +z, -z): the axes that run along s and t, and their signs.
+S_AXIS, S_SIGN = (2, 2, 0, 0, 0, 0), (-1.0, 1.0, 1.0, 1.0, 1.0, -1.0)
+T_AXIS, T_SIGN = (1, 1, 2, 2, 1, 1), (-1.0, -1.0, 1.0, -1.0, -1.0, -1.0)
+
+
+class Mipmap:
+    """The levels of a texture from 1 on, each half the size of the one before."""
+
+    def __init__(self, levels):
+        self.levels = levels
+
+
+def texture_construct_mip(tex, max_mip_level=None, cube_mode=False):
+    """Mipmaps of tex, to be passed to `texture` when tex stays the same.
+
+    tex: (B or 1, H, W, C) float32, or (B or 1, 6, H, W, C) with cube_mode.
+    max_mip_level: the last level wanted; None for the level of 1 x 1 texel.
+
+    A side that is 1 stays 1; another must be even at every level that is halved.
+    """
+    operation = "texture_construct_mip"
+    _check_texture(operation, tex, cube_mode)
+    _check_max_level(operation, max_mip_level)
+    levels = [tex]
+    while max_mip_level is None or len(levels) <= max_mip_level:
+        height, width = levels[-1].shape[-3:-1]
+        if height == width == 1:
+            break
+        if (height > 1 and height % 2) or (width > 1 and width % 2):
+            raise ValueError(
+                f"{operation}: tex is {checks.describe(tex)}, whose level {len(levels) - 1} of {height} x {width} "
+                f"cannot be halved; max_mip_level must be at most {len(levels) - 1}"
+            )
+        levels.append(_halved(levels[-1]))
+    return Mipmap(levels[1:])
+
+
+def texture(
+    tex,
+    uv,
+    uv_da=None,
+    mip_level_bias=None,
+    mip=None,
+    filter_mode="auto",
+    boundary_mode="wrap",
+    max_mip_level=None,
+):
+    """Look up a texture at every pixel.
+
+    tex: (B or 1, H, W, C) float32, or (B or 1, 6, S, S, C) for a cube map with faces +x, -x, +y, -y, +z, -z
+        as in OpenGL.
+    uv: (B, h, w, 2) float32; (0, 0) and (1, 1) are opposite corners of the texture, the first row of texels
+        is at v = 0 and texel centres lie at half integers / size. (B, h, w, 3) directions for a cube map.
+    uv_da: (B, h, w, 4) float32 du/dX, du/dY, dv/dX, dv/dY per pixel; (B, h, w, 6) for a cube map.
+    mip_level_bias: (B, h, w) float32, added to the level; without uv_da it is the level.
+    mip: from texture_construct_mip, or a list of tensors, level 1 and on, each half the size of the one
+        before. Built here if None and needed.
+    filter_mode: 'nearest', 'linear', 'linear-mipmap-nearest' or 'linear-mipmap-linear'; 'auto' is the
+        last with uv_da or mip_level_bias, otherwise 'linear'.
+    boundary_mode: 'wrap', 'clamp', 'zero' (nothing outside) or 'cube'.
+    max_mip_level: the last level to use.
+
+    The level is log2 of the longer axis, in texels, of a pixel's footprint.
+    Returns (B, h, w, C) float32. Gradients reach tex, custom mip levels, uv, uv_da and mip_level_bias.
+    """
+    if filter_mode not in FILTERS:
+        raise ValueError(f"texture: filter_mode is {filter_mode!r}; it must be one of {', '.join(FILTERS)}")
+    if boundary_mode not in BOUNDARIES:
+        raise ValueError(f"texture: boundary_mode is {boundary_mode!r}; it must be one of {', '.join(BOUNDARIES)}")
+    cube = boundary_mode == "cube"
+    _check_texture("texture", tex, cube)
+    checks.tensor("texture: uv", uv, ("B", "h", "w", 3 if cube else 2), device=tex.device)
+    checks.batch("texture: tex", tex, len(uv))
+    _check_max_level("texture", max_mip_level)
+    image = tuple(uv.shape[:3])
+    if uv_da is not None:
+        checks.tensor("texture: uv_da", uv_da, (*image, 6 if cube else 4), device=tex.device)
+    if mip_level_bias is not None:
+        checks.tensor("texture: mip_level_bias", mip_level_bias, image, device=tex.device)
+    if filter_mode == "auto":
+        filter_mode = "linear" if uv_da is None and mip_level_bias is None else "linear-mipmap-linear"
+
+    st, face, st_da = _on_cube(uv, uv_da) if cube else (uv, None, uv_da)
+    levels, level = [tex], None
+    if "mipmap" in filter_mode:
+        if uv_da is None and mip_level_bias is None:
+            raise ValueError(f"texture: filter_mode {filter_mode!r} needs uv_da or mip_level_bias")
+        levels += _mip_levels(tex, mip, max_mip_level, cube)
+        level = _level(st_da, mip_level_bias, tex.shape[-3:-1]).nan_to_num().clamp(0, len(levels) - 1)
+        if filter_mode == "linear-mipmap-nearest":
+            level = (level.detach() + 0.5).floor().clamp(max=len(levels) - 1)
+    texels = [x.flatten(1, -2) for x in levels]
+    sizes = tuple(tuple(x.shape[-3:-1]) for x in levels)
+    flat = texels[0] if len(texels) == 1 else torch.cat(texels, 1)
+    return _Texture.apply(flat, st, face, level, sizes, BOUNDARIES[boundary_mode], filter_mode == "nearest")
+
+
+def _halved(x):
+    """Mean of 2 x 2 texels; of 2 texels where one side is 1 already."""
+    *lead, height, width, channels = x.shape
+    rows, columns = min(2, height), min(2, width)
+    blocks = x.reshape(*lead, height // rows, rows, width // columns, columns, channels)
+    return blocks.mean((-4, -2))
+
+
+def _check_texture(operation, tex, cube):
+    checks.tensor(f"{operation}: tex", tex, ("B", 6, "S", "S", "C") if cube else ("B", "H", "W", "C"))
+    if 0 in tex.shape or (cube and tex.shape[2] != tex.shape[3]):
+        must = "have square faces" if cube else "not be empty"
+        raise ValueError(f"{operation}: tex is {checks.describe(tex)}; it must {must}")
+
+
+def _check_max_level(operation, level):
+    if level is not None and not (isinstance(level, int) and level >= 0):
+        raise ValueError(f"{operation}: max_mip_level is {level!r}; it must be None or an int from 0")
+
+
+def _mip_levels(tex, mip, max_mip_level, cube):
+    if mip is None:
+        return texture_construct_mip(tex, max_mip_level, cube).levels
+    if isinstance(mip, Mipmap):
+        mip = mip.levels
+    elif not isinstance(mip, (list, tuple)):
+        raise TypeError(
+            f"texture: mip is {checks.describe(mip)}; it must come from texture_construct_mip or be a list of tensors"
+        )
+    shape = tex.shape
+    for i, level in enumerate(mip):
+        shape = (*shape[:-3], max(shape[-3] // 2, 1), max(shape[-2] // 2, 1), shape[-1])
+        checks.tensor(f"texture: mip[{i}]", level, shape, device=tex.device)
+    return list(mip[:max_mip_level])
+
+
+def _level(st_da, bias, size):
+    """Mip level (B, h, w), not clamped yet, for derivatives of coordinates and the size of level 0."""
+    if st_da is None:
+        return bias
+    height, width = size
+    sx, sy, tx, ty = (st_da * st_da.new_tensor([width, width, height, height])).unbind(-1)
+    a, b, c = sx * sx + tx * tx, sy * sy + ty * ty, sx * sy + tx * ty
+    # The clamps keep square root and logarithm away from their infinite slopes at zero.
+    spread = ((a - b).square() / 4 + c * c).clamp(min=1e-20).sqrt()
+    level = 0.5 * ((a + b) / 2 + spread).clamp(min=1e-20).log2()
+    return level if bias is None else level + bias
+
+
+def _on_cube(direction, direction_da):
+    """Coordinates (B, h, w, 2) in [0, 1], faces (B, h, w) int32 and derivatives (B, h, w, 4) on a cube."""
+    axis = direction.detach().abs().argmax(-1, keepdim=True)
+    face = 2 * axis + (direction.gather(-1, axis) < 0)
+
+    def pick(table, dtype):
+        return torch.tensor(table, dtype=dtype, device=direction.device)[face]
+
+    axes = torch.cat([pick(S_AXIS, torch.long), pick(T_AXIS, torch.long)], -1)
+    signs = torch.cat([pick(S_SIGN, torch.float32), pick(T_SIGN, torch.float32)], -1)
+    toward = 1.0 - 2.0 * (face % 2)
+    depth = direction.gather(-1, axis) * toward
+    on_face = direction.gather(-1, axes) * signs / depth
+    st = (on_face + 1) / 2
+    if direction_da is None:
+        return st, face[..., 0].int(), None
+    da = direction_da.unflatten(-1, (3, 2))
+    depth_da = da.gather(-2, axis[..., None].expand(*axis.shape, 2)) * toward[..., None]
+    plane_da = da.gather(-2, axes[..., None].expand(*axes.shape, 2)) * signs[..., None]
+    st_da = (plane_da - on_face[..., None] * depth_da) / depth[..., None] / 2
+    return st, face[..., 0].int(), st_da.flatten(-2)
+
+
+class _Texture(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tex, st, face, level, sizes, boundary, nearest):
+        tex, st = tex.detach().contiguous(), st.detach().contiguous()
+        table, first = [], 0
+        for height, width in sizes:
+            table.append((first, height, width))
+            first += height * width * (6 if face is not None else 1)
+        levels = torch.tensor(table, dtype=torch.int32, device=tex.device)
+        face = torch.empty((0, 0), dtype=torch.int32, device=tex.device) if face is None else face.flatten(1)
+        level = tex.new_empty((0, 0)) if level is None else level.detach().contiguous().flatten(1)
+        inputs = (tex, st, face, level, levels)
+        ctx.save_for_backward(*inputs)
+        ctx.modes = (boundary, int(nearest))
+        out = tex.new_empty((*st.shape[:3], tex.shape[2]))
+        jobs = [
+            _job(part, [runtime.pixels(out)[part]], inputs, ctx.modes) for part in runtime.parts(len(st), tex.device)
+        ]
+        runtime.launch(kernels.texture, jobs, tex.device)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_out):
+        tex, st, face, level, levels = ctx.saved_tensors
+        slices = runtime.parts(len(st), tex.device)
+        to_tex = ctx.needs_input_grad[0]
+        nothing = [tex.new_empty((0, 0, 0))] * len(slices)
+        buffer, views = runtime.gradient(tex, slices) if to_tex else (None, nothing)
+        grad_st, grad_level = torch.zeros_like(st), torch.zeros_like(level)
+        jobs = []
+        for part, view in zip(slices, views, strict=True):
+            grads = [view, runtime.vectors(runtime.pixels(grad_st)[part]), grad_level[part]]
+            grads.append(runtime.pixels(grad_out.contiguous())[part])
+            jobs.append(_job(part, grads, ctx.saved_tensors, ctx.modes))
+        runtime.launch(kernels.texture_backward, jobs, tex.device)
+        grad_tex = runtime.collect(buffer, tex) if to_tex else None
+        grad_level = grad_level.view(st.shape[:3]) if level.numel() else None
+        return grad_tex, grad_st, None, grad_level, None, None, None
+
+
+def _job(part, outputs, inputs, modes):
+    tex, st, face, level, levels = inputs
+    st = runtime.pixels(st)[part]
+    arrays = [runtime.take(tex, part), levels, runtime.vectors(st), face[part], level[part]]
+    return (len(st), st.shape[1]), [*outputs, *arrays, *modes]
