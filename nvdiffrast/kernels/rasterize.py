@@ -26,6 +26,7 @@ wp.set_module_options({"enable_backward": False})
 
 EMPTY = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
 LOW_BITS = wp.constant(wp.int64(0xFFFFFFFF))
+CLIPPED = wp.constant(-0x80000000)
 
 # Triangles inside GUARD times the frustum in x and y are not clipped: the pixel bounds cut them off.
 GUARD = wp.constant(4.0)
@@ -47,25 +48,20 @@ def depth_bits(z: float):
 
 @wp.func
 def snap(p: wp.vec4, width: int, height: int):
-    """Image position in 1/16 pixel. Rounded about the image centre, half to even."""
+    """Image position in 1/16 pixel, rounded about the image centre, half to even; and the depth's bits."""
     x = int(wp.rint(p[0] / p[3] * float(8 * width))) + 8 * width
     y = int(wp.rint(p[1] / p[3] * float(8 * height))) + 8 * height
-    return wp.vec2i(x, y)
+    return wp.vec3i(x, y, wp.cast(wp.clamp(p[2] / p[3], -1.0, 1.0), wp.int32))
 
 
 @wp.func
-def ndc_depth(p: wp.vec4):
-    return wp.clamp(p[2] / p[3], -1.0, 1.0)
-
-
-@wp.func
-def edge(a: wp.vec2i, b: wp.vec2i, x: int, y: int):
+def edge(a: wp.vec3i, b: wp.vec3i, x: int, y: int):
     """Twice the signed area of (a, b, point); the point is in 1/16 pixel."""
     return wp.int64(b[0] - a[0]) * wp.int64(y - a[1]) - wp.int64(b[1] - a[1]) * wp.int64(x - a[0])
 
 
 @wp.func
-def tie(a: wp.vec2i, b: wp.vec2i):
+def tie(a: wp.vec3i, b: wp.vec3i):
     """0 where points on the edge a -> b belong to its triangle, -1 where they belong to the other one."""
     return wp.where(b[1] > a[1] or (b[1] == a[1] and b[0] < a[0]), wp.int64(0), wp.int64(-1))
 
@@ -86,35 +82,30 @@ def draw(
     above: wp.array2d(dtype=wp.int64),
     item: int,
     face: int,
-    a: wp.vec2i,
-    b: wp.vec2i,
-    c: wp.vec2i,
-    depth: wp.vec3,
+    a: wp.vec3i,
+    b: wp.vec3i,
+    c: wp.vec3i,
     width: int,
     height: int,
     lane: int,
     lanes: int,
 ):
     """Offer every pixel of a snapped triangle its key; a lane does every lanes-th row."""
+    left = first_pixel(wp.min(a[0], wp.min(b[0], c[0])))
+    right = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
+    y = first_pixel(wp.min(a[1], wp.min(b[1], c[1]))) + lane
+    bottom = last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
+    if left > right or y > bottom:
+        return
     area = edge(a, b, c[0], c[1])
     if area == wp.int64(0):
         return
-    z0 = depth[0]
-    dz1 = depth[1] - depth[0]
-    dz2 = depth[2] - depth[0]
     if area < wp.int64(0):
         b, c = c, b
-        dz1, dz2 = dz2, dz1
         area = -area
-    dz1 = dz1 / float(area)
-    dz2 = dz2 / float(area)
-
-    left = first_pixel(wp.min(a[0], wp.min(b[0], c[0])))
-    right = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
-    if left > right:
-        return
-    y = first_pixel(wp.min(a[1], wp.min(b[1], c[1]))) + lane
-    bottom = last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
+    z0 = wp.cast(a[2], wp.float32)
+    dz1 = (wp.cast(b[2], wp.float32) - z0) / float(area)
+    dz2 = (wp.cast(c[2], wp.float32) - z0) / float(area)
 
     x = 16 * left + 8
     tie0 = tie(b, c)
@@ -211,14 +202,30 @@ def clip(p: wp.vec4, q: wp.vec4, r: wp.vec4):
 
 
 @wp.kernel
+def project(
+    snapped: wp.array2d(dtype=wp.vec3i),  # (1 or B, V), x is CLIPPED where the vertex is not `inside`
+    pos: wp.array2d(dtype=wp.vec4),
+    width: int,
+    height: int,
+):
+    shape, vertex = wp.tid()
+    p = pos[shape, vertex]
+    if inside(p):
+        snapped[shape, vertex] = snap(p, width, height)
+    else:
+        snapped[shape, vertex] = wp.vec3i(CLIPPED, 0, 0)
+
+
+@wp.kernel
 def visibility(
     keys: wp.array2d(dtype=wp.int64),  # (B, H*W)
     above: wp.array2d(dtype=wp.int64),  # (B, H*W) keys of the layer to look behind, or (0, 0)
     queue: wp.array2d(dtype=wp.int32),  # (B, F) triangles left to the second pass
     queued: wp.array1d(dtype=wp.int32),  # (B,) how many
     pos: wp.array2d(dtype=wp.vec4),
-    ranges: wp.array2d(dtype=wp.int32),  # (1 or B, 2) first triangle and number of triangles
     tri: wp.array1d(dtype=wp.vec3i),
+    snapped: wp.array2d(dtype=wp.vec3i),
+    ranges: wp.array2d(dtype=wp.int32),  # (1 or B, 2) first triangle and number of triangles
     width: int,
     height: int,
     large: int,  # height in pixels from which the second pass takes a triangle
@@ -232,20 +239,16 @@ def visibility(
     if not vertices_exist(corner, pos.shape[1]):
         return
     shape = wp.min(item, pos.shape[0] - 1)
-    p = pos[shape, corner[0]]
-    q = pos[shape, corner[1]]
-    r = pos[shape, corner[2]]
-    if inside(p) and inside(q) and inside(r):
-        a = snap(p, width, height)
-        b = snap(q, width, height)
-        c = snap(r, width, height)
+    a = snapped[shape, corner[0]]
+    b = snapped[shape, corner[1]]
+    c = snapped[shape, corner[2]]
+    if a[0] != CLIPPED and b[0] != CLIPPED and c[0] != CLIPPED:
         top = wp.min(a[1], wp.min(b[1], c[1]))
         bottom = wp.max(a[1], wp.max(b[1], c[1]))
         if bottom - top < 16 * large:
-            depth = wp.vec3(ndc_depth(p), ndc_depth(q), ndc_depth(r))
-            draw(keys, above, item, face, a, b, c, depth, width, height, 0, 1)
+            draw(keys, above, item, face, a, b, c, width, height, 0, 1)
             return
-    elif beyond_one_plane(p, q, r):
+    elif beyond_one_plane(pos[shape, corner[0]], pos[shape, corner[1]], pos[shape, corner[2]]):
         return
     queue[item, wp.atomic_add(queued, item, 1)] = face
 
@@ -277,16 +280,12 @@ def visibility_queued(
             usable = usable and polygon[i][3] > SMALLEST_W
             i += 1
         if usable:
-            p = polygon[0]
-            a = snap(p, width, height)
+            a = snap(polygon[0], width, height)
             i = int(1)
             while i + 1 < count:
-                q = polygon[i]
-                r = polygon[i + 1]
-                depth = wp.vec3(ndc_depth(p), ndc_depth(q), ndc_depth(r))
-                b = snap(q, width, height)
-                c = snap(r, width, height)
-                draw(keys, above, item, face, a, b, c, depth, width, height, lane, lanes)
+                b = snap(polygon[i], width, height)
+                c = snap(polygon[i + 1], width, height)
+                draw(keys, above, item, face, a, b, c, width, height, lane, lanes)
                 i += 1
         entry += groups
 

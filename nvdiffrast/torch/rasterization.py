@@ -87,14 +87,20 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
     large = height + width if on_cpu else LARGE_ON_CUDA
     groups, lanes = (1, 1) if on_cpu else (GROUPS_ON_CUDA, LANES_ON_CUDA)
 
+    snapped = torch.empty((*pos.shape[:2], 3), dtype=torch.int32, device=device)
+    project = [
+        ((part.stop - part.start, pos.shape[1]), [*map(runtime.vectors, (snapped[part], pos[part])), width, height])
+        for part in runtime.parts(len(pos), device)
+    ]
     first, second = [], []
     for part in slices:
         items = part.stop - part.start
-        shared = (keys[part], runtime.take(above, part), queue[part], queued[part])
-        vertices, triangles = runtime.vectors(runtime.take(pos, part)), runtime.vectors(tri)
-        row = runtime.take(ranges, part)
-        first.append(((items, tri.shape[0]), [*shared, vertices, row, triangles, width, height, large]))
-        second.append(((items, groups, lanes), [*shared, vertices, triangles, width, height, groups, lanes]))
+        shared = [keys[part], runtime.take(above, part), queue[part], queued[part]]
+        shared += [runtime.vectors(runtime.take(pos, part)), runtime.vectors(tri)]
+        rest = [runtime.vectors(runtime.take(snapped, part)), runtime.take(ranges, part)]
+        first.append(((items, tri.shape[0]), [*shared, *rest, width, height, large]))
+        second.append(((items, groups, lanes), [*shared, width, height, groups, lanes]))
+    runtime.launch(kernels.project, project, device)
     runtime.launch(kernels.visibility, first, device)
     runtime.launch(kernels.visibility_queued, second, device)
     return keys

@@ -6,6 +6,7 @@ at their first use (seconds, then cached on disk by Warp).
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -18,11 +19,6 @@ import warp as wp
 
 _lock = threading.Lock()
 _loaded = set()
-_pools = {}
-
-# Threads do not survive a fork, and a data loader may fork after the first launch.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
 
 
 def parts(batch, device):
@@ -74,7 +70,7 @@ def launch(kernel, jobs, device):
     if device.type == "cpu":
         wp_device = wp.get_device("cpu")
         first, *others = jobs
-        futures = [_pool(len(others)).submit(_launch_one, kernel, job, wp_device, None) for job in others]
+        futures = [_pool().submit(_launch_one, kernel, job, wp_device, None) for job in others]
         _launch_one(kernel, first, wp_device, None)
         for future in futures:
             future.result()
@@ -94,10 +90,14 @@ def _launch_one(kernel, job, device, stream):
     wp.launch(kernel, dim, inputs=arguments, device=device, stream=stream, record_tape=False)
 
 
-def _pool(size):
-    if size not in _pools:
-        _pools[size] = ThreadPoolExecutor(size, thread_name_prefix="nvdiffrast")
-    return _pools[size]
+@functools.cache
+def _pool():
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="nvdiffrast")
+
+
+# Threads do not survive a fork, and a data loader may fork after the first launch.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,90 @@
+"""Compiling, caching, threads and processes."""
+
+import importlib
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+import warp as wp
+from test_rasterize import draw, soup
+
+import nvdiffrast.torch as dr
+
+DRAW = """
+import torch, nvdiffrast.torch as dr
+torch.set_num_threads(2)
+tri = torch.tensor([[0, 1, 2]], dtype=torch.int32)
+pos = torch.tensor([[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]).expand(2, 3, 4).contiguous()
+def draw():
+    rast, _ = dr.rasterize(dr.RasterizeGLContext(), pos, tri, (4, 4))
+    assert (rast[..., 3] == 1).all()
+    assert dr.interpolate(pos, rast, tri)[0].isfinite().all()
+draw()
+"""
+
+
+def start(code, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_first_use_by_several_processes_is_silent(tmp_path):
+    """Each compiles into the same empty cache at the same time."""
+    processes = [start(DRAW, WARP_CACHE_PATH=str(tmp_path)) for _ in range(2)]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert outputs == ["", ""]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork():
+    """As in the worker of a data loader, started after the parent has drawn with its threads."""
+    code = "import os\nchild = os.fork()\ndraw()\nif child: assert os.waitpid(child, 0)[1] == 0\nelse: os._exit(0)\n"
+    process = start(DRAW + code)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+
+
+def test_from_several_python_threads():
+    pos, tri = soup("plain", 1, batch=4)
+    expected = draw(pos, tri, (32, 32))[0]
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not torch.equal(draw(pos, tri, (32, 32))[0], expected):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_inference_mode_and_no_grad():
+    pos, tri = soup("plain", 2)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            rast, _ = draw(pos.requires_grad_(False), tri, (8, 8))
+            out, _ = dr.interpolate(pos, rast, tri)
+            assert not dr.antialias(out, rast, pos, tri).requires_grad
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler there")
+@pytest.mark.parametrize("name", ["antialias", "interpolate", "rasterize", "texture"])
+def test_kernels_compile_for_cuda(name, tmp_path):
+    """NVRTC comes with Warp and needs no GPU."""
+    wp.init()
+    module = importlib.import_module(f"nvdiffrast.kernels.{name}")
+    wp.compile_aot_module(module, arch=80, module_dir=tmp_path, use_ptx=True)
+    assert list(tmp_path.glob("*.ptx"))
