@@ -70,7 +70,7 @@ def test_speed_of_a_full_face_model(tmp_path):
         start = time.perf_counter()
         write_obj(tmp_path / "face.obj", vertices, colors, triangles)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.06  # 0.012 s on an idle machine
+    assert min(times) < 0.1  # 0.012 s on an idle machine
 
 
 @pytest.mark.parametrize("spoil", [
