@@ -274,6 +274,7 @@ def test_empty():
         ({"glctx": None}, "glctx is NoneType"),
         ({"pos": [1]}, r"pos is list \[1\]; it must be a contiguous float32 tensor of shape \(B, N, 4\)"),
         ({"pos": torch.zeros(1, 3, 4).double()}, "pos is a float64 tensor"),
+        ({"pos": torch.zeros(1, 3, 4, device="meta")}, "on meta; it must be on the CPU or on a CUDA device"),
         ({"pos": torch.zeros(1, 3, 3)}, r"pos is a float32 tensor of shape \(1, 3, 3\)"),
         ({"pos": torch.zeros(3, 1, 4).transpose(0, 1)[:, ::2]}, "not contiguous"),
         ({"tri": torch.zeros(1, 3).long()}, "tri is a int64 tensor"),

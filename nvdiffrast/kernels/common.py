@@ -49,7 +49,10 @@ def about_pixel(p: wp.vec4, fx: float, fy: float):
 
 @wp.func
 def away_from_zero(area: float):
-    return wp.where(area < 0.0, wp.min(area, -1.0e-6), wp.max(area, 1.0e-6))
+    """The area with its sign, at least 1e-6 in size."""
+    if wp.abs(area) >= 1.0e-6:
+        return area
+    return wp.where(area < 0.0, -1.0e-6, 1.0e-6)
 
 
 @wp.func

@@ -26,6 +26,8 @@ wp.set_module_options({"enable_backward": False})
 
 EMPTY = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
 LOW_BITS = wp.constant(wp.int64(0xFFFFFFFF))
+
+# In place of the x of a vertex that cannot be snapped.
 CLIPPED = wp.constant(-0x80000000)
 
 # Triangles inside GUARD times the frustum in x and y are not clipped: the pixel bounds cut them off.
@@ -336,23 +338,26 @@ def barycentrics(
     zw = z / w
     if wp.isnan(zw):
         zw = 0.0
-    u = n0[2] / n[2]
-    v = n1[2] / n[2]
+    scale = 1.0 / n[2]
+    u = n0[2] * scale
+    v = n1[2] * scale
     su = saturate(u)
     sv = saturate(v)
-    scale = 1.0 / wp.max(su + sv, 1.0)
-    rast[item, pixel] = wp.vec4(su * scale, sv * scale, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
+    if su + sv > 1.0:
+        su = su / (su + sv)
+        sv = 1.0 - su
+    rast[item, pixel] = wp.vec4(su, sv, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
 
     if rast_db.shape[0] > 0:
-        du = (n0 - u * n) / n[2]
-        dv = (n1 - v * n) / n[2]
+        per_x = scale * 2.0 / float(width)
+        per_y = scale * 2.0 / float(height)
         db = wp.vec4(
-            du[0] * 2.0 / float(width),
-            du[1] * 2.0 / float(height),
-            dv[0] * 2.0 / float(width),
-            dv[1] * 2.0 / float(height),
+            (n0[0] - u * n[0]) * per_x,
+            (n0[1] - u * n[1]) * per_y,
+            (n1[0] - v * n[0]) * per_x,
+            (n1[1] - v * n[1]) * per_y,
         )
-        if not wp.isfinite(db):
+        if wp.dot(db, db) * 0.0 != 0.0:  # not finite; wp.isfinite costs as much as all the rest on the CPU
             db = wp.vec4(0.0, 0.0, 0.0, 0.0)
         rast_db[item, pixel] = db
 
@@ -400,18 +405,18 @@ def barycentrics_backward(
     n1 = wp.cross(r, p)
     n2 = wp.cross(p, q)
     n = n0 + n1 + n2
-    area = away_from_zero(n[2])
-    u = n0[2] / area
-    v = n1[2] / area
-    gu -= wp.dot(hu, n) / area
-    gv -= wp.dot(hv, n) / area
-    slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) / area
+    scale = 1.0 / away_from_zero(n[2])
+    u = n0[2] * scale
+    v = n1[2] * scale
+    gu -= wp.dot(hu, n) * scale
+    gv -= wp.dot(hv, n) * scale
+    slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) * scale
 
     # Gradients on n0, n1 and, through the sum n, on all three.
     z = wp.vec3(0.0, 0.0, 1.0)
-    g2 = -(u * hu + v * hv + (u * gu + v * gv + slope) * z) / area
-    g0 = g2 + (hu + gu * z) / area
-    g1 = g2 + (hv + gv * z) / area
+    g2 = -scale * (u * hu + v * hv + (u * gu + v * gv + slope) * z)
+    g0 = g2 + scale * (hu + gu * z)
+    g1 = g2 + scale * (hv + gv * z)
     add_position_gradient(grad_pos, shape, corner[0], wp.cross(g1, r) + wp.cross(q, g2), fx, fy)
     add_position_gradient(grad_pos, shape, corner[1], wp.cross(g2, p) + wp.cross(r, g0), fx, fy)
     add_position_gradient(grad_pos, shape, corner[2], wp.cross(g0, q) + wp.cross(p, g1), fx, fy)

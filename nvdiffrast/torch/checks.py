@@ -29,6 +29,8 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
     )
     if value.dtype != dtype or not fits or (device is not None and value.device != device):
         raise (ValueError if value.dtype == dtype else TypeError)(f"{where} is {describe(value)}; it must be {must}")
+    if value.device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{where} is {describe(value)}; it must be on the CPU or on a CUDA device")
     if not value.is_contiguous():
         raise ValueError(f"{where} is {describe(value)}; it must be {must}: call .contiguous()")
 

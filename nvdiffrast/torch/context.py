@@ -2,6 +2,8 @@
 
 import torch
 
+from .checks import describe
+
 
 class RasterizeContext:
     """What `rasterize` accepts as its first argument, for tensors on any device.
@@ -35,3 +37,10 @@ class RasterizeGLContext(RasterizeContext):
 
     def release_context(self):
         """Nothing to release: there is no OpenGL context."""
+
+
+def check_context(operation, glctx):
+    if not isinstance(glctx, RasterizeContext):
+        raise TypeError(
+            f"{operation}: glctx is {describe(glctx)}; it must be a RasterizeCudaContext or a RasterizeGLContext"
+        )

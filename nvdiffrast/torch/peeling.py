@@ -1,6 +1,6 @@
 """Depth peeling: one layer of surface behind another."""
 
-from .context import RasterizeContext
+from .context import check_context
 from .rasterization import geometry, image_size, rasterize_visible
 
 
@@ -15,11 +15,7 @@ class DepthPeeler:
     """
 
     def __init__(self, glctx, pos, tri, resolution, ranges=None, grad_db=True):
-        if not isinstance(glctx, RasterizeContext):
-            raise TypeError(
-                f"DepthPeeler: glctx is {type(glctx).__name__}; "
-                "it must be a RasterizeCudaContext or a RasterizeGLContext"
-            )
+        check_context("DepthPeeler", glctx)
         self._geometry = geometry("DepthPeeler", pos, tri, ranges)
         self._tri = tri
         self._size = image_size("DepthPeeler", resolution)

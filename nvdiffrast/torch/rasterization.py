@@ -4,10 +4,10 @@ import torch
 
 from ..kernels import rasterize as kernels
 from . import checks, runtime
-from .context import RasterizeContext
+from .context import check_context
 
-# On CUDA a thread draws a triangle of up to this many pixel rows; larger ones are shared by many.
-LARGE_ON_CUDA = 16
+# On CUDA a thread draws a triangle of up to this many pixel rows; larger ones are shared by many threads.
+LARGE_ON_CUDA, LARGE_ON_CPU = 16, 1 << 20
 GROUPS_ON_CUDA, LANES_ON_CUDA = 64, 128
 
 
@@ -30,10 +30,7 @@ def rasterize(glctx, pos, tri, resolution, ranges=None, grad_db=True):
 
     The gradient reaches x, y and w of pos through u, v and rast_db; z/w and the id have none.
     """
-    if not isinstance(glctx, RasterizeContext):
-        raise TypeError(
-            f"rasterize: glctx is {checks.describe(glctx)}; it must be a RasterizeCudaContext or a RasterizeGLContext"
-        )
+    check_context("rasterize", glctx)
     pos, ranges = geometry("rasterize", pos, tri, ranges)
     height, width = image_size("rasterize", resolution)
     rast, rast_db, _ = rasterize_visible(pos, tri, ranges, height, width, glctx.output_db, bool(grad_db))
@@ -84,7 +81,7 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
     queue = torch.empty((batch, tri.shape[0]), dtype=torch.int32, device=device)
     queued = torch.zeros(batch, dtype=torch.int32, device=device)
     slices = runtime.parts(batch, device)
-    large = height + width if on_cpu else LARGE_ON_CUDA
+    large = LARGE_ON_CPU if on_cpu else LARGE_ON_CUDA
     groups, lanes = (1, 1) if on_cpu else (GROUPS_ON_CUDA, LANES_ON_CUDA)
 
     snapped = torch.empty((*pos.shape[:2], 3), dtype=torch.int32, device=device)
