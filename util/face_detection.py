@@ -32,7 +32,7 @@ _BOX = 200  # px, side of the face box in it
 _FACE_SIZE = 1.48  # side of the detector's box, decimetres of the standard face, centred at its origin
 _GROWTHS = (1.0, 1.08, 0.92)  # the predictor is tried with boxes of these sizes
 _STEADY = 0.012  # predictions for a face that is well placed differ less, in sides of the box
-_SHIFTS = (0.0, 0.1, -0.1, 0.2, -0.2)  # to the right, in sides of the box: where to start when they differ more
+_SHIFTS = (0.0, 0.1, -0.1, 0.2, -0.2)  # where to start when they differ more, in sides to the right
 
 
 @dataclass(frozen=True)
