@@ -74,7 +74,7 @@ class Fitter:
 
 def each(loss: Callable, *batches: torch.Tensor) -> torch.Tensor:
     """The loss of every sample by itself (B,)."""
-    return torch.stack([loss(*sample) for sample in zip(*(b.split(1) for b in batches))])
+    return torch.stack([loss(*sample) for sample in zip(*(b.split(1) for b in batches), strict=True)])
 
 
 def minimise(loss: Callable, start: torch.Tensor, steps: dict[str, float], iterations: int) -> torch.Tensor:

@@ -129,7 +129,7 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
         def compute(batch: list[tuple[Path, AlignedFace]]):
             results = reconstructor([face for _, face in batch])
             finish_writing()   # of the batch before: at most two batches are in memory
-            for (path, face), result in zip(batch, results):
+            for (path, face), result in zip(batch, results, strict=True):
                 writing.append((path, writers.submit(write_face, folder, face.name, result, tri)))
 
         for photo in loader:
@@ -140,7 +140,7 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
             for face in photo.faces:
                 owner = owners.setdefault(face.name, photo.path)
                 if owner != photo.path:
-                    skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one of the photos")
+                    skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one")
                 else:
                     waiting.append((photo.path, face))
             while len(waiting) >= batch_size:

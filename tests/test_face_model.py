@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from models.coefficients import SIZE, SLICES, join, split
 from models.face_model import FaceModel, light, rotation
 from util.coordinates import camera_to_world

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
+
 from models import losses
 from models.coefficients import split
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 import trimesh
 from conftest import EXAMPLES
-from models.regressor import Regressor
 from PIL import Image
 from scipy.io import loadmat
+
+from models.regressor import Regressor
 from util.coordinates import crop_to_photo, flip_y
 from util.face_detection import read_detections
 

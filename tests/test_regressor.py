@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN
+
 from models.files import load_regressor
 from models.regressor import Regressor
 from util.files import InputError

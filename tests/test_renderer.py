@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from models.coefficients import SIZE, SLICES
 from util.coordinates import flip_y
 from util.renderer import MeshRenderer
