@@ -9,6 +9,7 @@ import reference_rasterizer as reference
 import torch
 
 import nvdiffrast.torch as dr
+from nvdiffrast.torch import rasterization
 
 CUDA = pytest.param(
     "cuda",
@@ -90,6 +91,15 @@ def test_matches_reference(kind, resolution, device):
     same = (rast[..., 3] == expected[..., 3]) & (expected_db.abs().amax(-1) < 2)
     torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(db[same].double(), expected_db[same], atol=1e-3, rtol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["plain", "large", "behind"])
+def test_sharing_a_triangle_between_threads_changes_nothing(kind, monkeypatch):
+    """The way large triangles go on CUDA, taken on the CPU."""
+    pos, tri = soup(kind, seed=1)
+    alone = draw(pos, tri, (61, 47))[0]
+    monkeypatch.setitem(rasterization.SHARING, "cpu", (2, 3, 5))
+    assert torch.equal(draw(pos, tri, (61, 47))[0], alone)
 
 
 @devices

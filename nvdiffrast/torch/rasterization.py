@@ -6,9 +6,9 @@ from ..kernels import rasterize as kernels
 from . import checks, runtime
 from .context import check_context
 
-# On CUDA a thread draws a triangle of up to this many pixel rows; larger ones are shared by many threads.
-LARGE_ON_CUDA, LARGE_ON_CPU = 16, 1 << 20
-GROUPS_ON_CUDA, LANES_ON_CUDA = 64, 128
+# A thread draws a triangle of up to so many pixel rows; larger ones, and those to be clipped, are shared by
+# many threads on CUDA: so many groups of them take triangles in turn, and so many lanes of a group its rows.
+SHARING = {"cpu": (1 << 20, 1, 1), "cuda": (16, 64, 128)}
 
 
 def rasterize(glctx, pos, tri, resolution, ranges=None, grad_db=True):
@@ -75,14 +75,11 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
     """(B, H*W) int64 depth and triangle of the nearest surface behind the keys `above`."""
     device = pos.device
     batch = max(pos.shape[0], ranges.shape[0]) if pos.shape[0] and ranges.shape[0] else 0
-    on_cpu = device.type == "cpu"
     keys = torch.full((batch, height * width), int(kernels.EMPTY), dtype=torch.int64, device=device)
     above = keys.new_empty((0, 0)) if above is None else above
     queue = torch.empty((batch, tri.shape[0]), dtype=torch.int32, device=device)
     queued = torch.zeros(batch, dtype=torch.int32, device=device)
-    slices = runtime.parts(batch, device)
-    large = LARGE_ON_CPU if on_cpu else LARGE_ON_CUDA
-    groups, lanes = (1, 1) if on_cpu else (GROUPS_ON_CUDA, LANES_ON_CUDA)
+    large, groups, lanes = SHARING[device.type]
 
     snapped = torch.empty((*pos.shape[:2], 3), dtype=torch.int32, device=device)
     project = [
@@ -90,7 +87,7 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
         for part in runtime.parts(len(pos), device)
     ]
     first, second = [], []
-    for part in slices:
+    for part in runtime.parts(batch, device):
         items = part.stop - part.start
         shared = [keys[part], runtime.take(above, part), queue[part], queued[part]]
         shared += [runtime.vectors(runtime.take(pos, part)), runtime.vectors(tri)]
