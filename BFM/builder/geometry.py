@@ -120,7 +120,8 @@ def fine_head(source):
         sums = np.bincount(skin_quads.ravel(), source.mask(name, skin_uv).ravel(), count)
         masks[name] = np.r_[sums / corners, np.zeros(total - count)]
     operator = sp.vstack([skin_operator, eye_operator]).tocsr()
-    return operator, control, np.concatenate([skin_quads, eye_quads + count]), np.arange(total) >= count, masks, points
+    quads, is_eye = np.concatenate([skin_quads, eye_quads + count]), np.arange(total) >= count
+    return operator, control, quads, is_eye, masks, points
 
 
 def grow(flags, quads, rings=1):
@@ -202,7 +203,8 @@ def smooth_border(operator, triangles, fixed):
     edges, uses = edges_of(triangles)
     border = edges[(uses == 1) & ~fixed[edges].any(1)]
     count = operator.shape[0]
-    links = sp.csr_matrix((np.ones(2 * len(border)), (border.ravel(), border[:, ::-1].ravel())), (count, count))
+    ends = (border.ravel(), border[:, ::-1].ravel())
+    links = sp.csr_matrix((np.ones(2 * len(border)), ends), (count, count))
     between = np.asarray(links.sum(1)).ravel() == 2
     step = sp.diags(np.where(between, .5, 1.)) + sp.diags(np.where(between, .25, 0.)) @ links
     for _ in range(8):

@@ -178,7 +178,8 @@ def build_identity(source, surface, rng):
     lookup = np.full(len(source.vertices), -1)
     lookup[surface.control] = np.arange(count)
     moves = np.stack([source.targets[n].dense(lookup, count) for n in names]).astype(np.float32)
-    base = source.vertices[surface.control] + MOUTH_CLOSE * source.targets['unit/jawOpen'].dense(lookup, count)
+    base = source.vertices[surface.control]
+    base = base + MOUTH_CLOSE * source.targets['unit/jawOpen'].dense(lookup, count)
     mixing = np.stack([weights[n] for n in names], 1).astype(np.float32)
     heads = (mixing @ moves.reshape(len(names), -1)).reshape(-1, count, 3) + base.astype(np.float32)
     heads = surface.frame.points(heads).astype(np.float32)
@@ -200,5 +201,6 @@ def build_identity(source, surface, rng):
     fine = close_lips(fine, surface)
     fine[surface.is_eye, 2] -= EYE_RECESS
     turn = frame.scale * frame.matrix
-    return Identity(fine, np.einsum('ij,vjk->vik', turn, basis), turn @ (surface.frame.scale * surface.frame.matrix),
-                    float((deviation ** 2).sum() / ((data.astype(float) ** 2).sum() / len(data))))
+    explained = (deviation ** 2).sum() / ((data.astype(float) ** 2).sum() / len(data))
+    return Identity(fine, np.einsum('ij,vjk->vik', turn, basis),
+                    turn @ (surface.frame.scale * surface.frame.matrix), float(explained))

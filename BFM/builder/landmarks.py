@@ -16,8 +16,8 @@ MIRROR = np.array([16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
 
 # Where an annotator puts the contour (points 1-8) and the left brow (18-22) on an average face.
 JAW = np.array([[-.715, .25, -.52], [-.70, .07, -.50], [-.67, -.11, -.46], [-.635, -.28, -.42],
-                [-.57, -.455, -.33], [-.475, -.60, -.17], [-.365, -.70, .00], [-.21, -.78, .15]])
-CHIN_NORMAL_Z = .25                         # the chin point sits where the surface turns away this far
+                [-.575, -.46, -.33], [-.48, -.61, -.17], [-.36, -.72, -.01], [-.205, -.80, .12]])
+CHIN_NORMAL_Z = .12                         # the chin point sits where the surface turns away this far
 BROWS = np.array([[-.58, .42], [-.49, .49], [-.37, .51], [-.26, .50], [-.16, .475]])
 
 
@@ -83,7 +83,8 @@ def mouth_points(view, lip_pixels, slit_pixels, keypoints):
     keypoints[48] = view.pick(middle - half_lips + .012 * view.scale, corner)
     for point, fraction, pick in ((49, .57, np.min), (50, .21, np.min), (51, 0, np.min),
                                   (57, 0, np.max), (58, .27, np.max), (59, .6, np.max)):
-        keypoints[point] = view.pick(middle - fraction * half_lips, edge(lip_x, lip_y, half_lips, fraction, pick))
+        y = edge(lip_x, lip_y, half_lips, fraction, pick)
+        keypoints[point] = view.pick(middle - fraction * half_lips, y)
     keypoints[60] = view.pick(middle - .92 * half_slit, edge(slit_x, slit_y, half_slit, .92, np.mean))
     for point, fraction, pick, shift in ((61, .33, np.min, -2), (62, 0, np.min, -2),
                                          (66, 0, np.max, 2), (67, .33, np.max, 2)):
@@ -149,6 +150,6 @@ def outer_landmarks(points, triangles, is_eye, masks, used, view, keypoints):
     keypoints[8] = chin[np.argmin(np.abs(normal[chin, 2] - CHIN_NORMAL_Z))]
     keypoints[17:22] = [on_front(x, y) for x, y in BROWS]
     base = points[keypoints[33], 1]
-    keypoints[31] = on_front(-.125, base + .025)
-    keypoints[32] = on_front(-.065, base + .012)
+    keypoints[31] = on_front(-.125, base + .036)
+    keypoints[32] = on_front(-.065, base + .022)
     mirror(points, keypoints, used)

@@ -18,7 +18,8 @@ def catmull_clark(quads, count, uv=None):
     edge_id = np.repeat(np.arange(len(edges)), 2)
 
     def matrix(values, rows, columns, shape):
-        return sp.csr_matrix((np.broadcast_to(values, rows.shape).astype(float), (rows, columns)), shape=shape)
+        values = np.broadcast_to(values, rows.shape).astype(float)
+        return sp.csr_matrix((values, (rows, columns)), shape=shape)
 
     face_point = matrix(.25, face_id, quads.ravel(), (faces, count))
     midpoint = matrix(.5, edge_id, edges.ravel(), (len(edges), count))
@@ -43,8 +44,8 @@ def catmull_clark(quads, count, uv=None):
 
     edge_vertex = inverse.reshape(faces, 4) + count
     face_vertex = np.arange(faces) + count + len(edges)
-    children = np.concatenate([np.stack([quads[:, k], edge_vertex[:, k], face_vertex, edge_vertex[:, k - 1]], 1)
-                               for k in range(4)])
+    children = np.concatenate([
+        np.stack([quads[:, k], edge_vertex[:, k], face_vertex, edge_vertex[:, k - 1]], 1) for k in range(4)])
     child_uv = None
     if uv is not None:
         centre, middle = uv.mean(1), (uv + np.roll(uv, -1, 1)) / 2

@@ -1,4 +1,7 @@
-"""The built file: everything BFM_model_front.mat holds, small enough to ship (read by models/open_face_model.py)."""
+"""The built file: all that BFM_model_front.mat holds, small enough to ship.
+
+models/open_face_model.py reads it.
+"""
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import dijkstra
@@ -9,7 +12,7 @@ ALBEDO_STEP = .08                           # grey levels between two stored val
 
 
 def inner_face(points, surface):
-    """(N,) bool: brows to chin and the cheeks, without forehead, sides, jaw's underside, inside of the mouth."""
+    """(N,) bool: brows to chin and the cheeks, without forehead, sides, underside, inside of the mouth."""
     triangles, key = surface.triangles, points[surface.keypoints]
     edges, uses = edges_of(triangles)
     border = np.unique(edges[uses == 1])
@@ -25,14 +28,17 @@ def inner_face(points, surface):
 
 
 def plain_skin(surface, face):
-    """(N,) bool: bare skin, without eyes, lids' rims, brows, lips, nostrils."""
+    """(N,) bool: skin that is bare and evenly coloured on nearly everyone, so that a variance of its
+    albedo means a wrong light: no eyes, brows, lips, nostrils, nothing under beards, hair or deep folds."""
     brow = (np.abs(face.y - face.brow_line(face.ax)) < .06) & (face.ax > .08) & (face.ax < .68)
-    return (~surface.is_eye & (face.lips < .15) & (surface.masks['inside-mouth'] < .1) & (face.upper_lid > .035)
-            & (face.lower_lid > .03) & (face.occlusion > .45) & ~brow)
+    return (~surface.is_eye & (face.lips < .15) & (surface.masks['inside-mouth'] < .1)
+            & (face.upper_lid > .035) & (face.lower_lid > .03) & (face.occlusion > .45) & ~brow
+            & (np.maximum(face.moustache, face.goatee) < .3) & (face.jaw_beard < .3) & (face.socket < .4)
+            & (face.ax < .58) & (face.y < .60) & (face.y > face.key[8, 1] + .05))
 
 
 def morton_order(points):
-    """A vertex order in which neighbours in space are mostly neighbours in the list (it compresses better)."""
+    """A vertex order that mostly keeps neighbours in space together (it compresses better)."""
     grid = ((points - points.min(0)) / np.ptp(points, axis=0).max() * 1023).astype(np.int64)
     code = np.zeros(len(points), np.int64)
     for bit in range(10):
@@ -59,8 +65,8 @@ def pack(path, surface, identity, expression, albedo):
     raw = np.ascontiguousarray(change.T).view(np.uint8).reshape(change.shape[1], -1, 2)
     operator = surface.operator
     np.savez_compressed(
-        path, operator_data=operator.data.astype(np.float32), operator_indices=operator.indices.astype(np.int16),
-        operator_indptr=operator.indptr.astype(np.int32),
+        path, operator_data=operator.data.astype(np.float32),
+        operator_indices=operator.indices.astype(np.int16), operator_indptr=operator.indptr.astype(np.int32),
         id_basis=identity.basis.astype(np.float16), exp_basis=expression.basis.astype(np.float16),
         meanshape=identity.mean.astype(np.float32), meantex=np.round(albedo.mean * 64).astype(np.uint16),
         albedo_low=raw[..., 0].copy(), albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32),
