@@ -1,8 +1,6 @@
 """rasterize against its plain PyTorch reference."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import reference_rasterizer as reference
@@ -89,7 +87,7 @@ def test_matches_reference(kind, resolution, device):
     assert (rast[..., 3] != expected[..., 3]).double().mean() < 0.01 or resolution == (1, 7)
     # Slivers lose digits in float32: the values are compared where the triangle is well conditioned.
     same = (rast[..., 3] == expected[..., 3]) & (expected_db.abs().amax(-1) < 2)
-    torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(db[same].double(), expected_db[same], atol=1e-3, rtol=5e-3)
 
 
@@ -233,6 +231,21 @@ def test_reference_gradient_is_the_finite_difference():
     assert torch.autograd.gradcheck(loss, leaf)
 
 
+def test_ids_beyond_what_float_counts():
+    """Ids above 2^24 are stored as float bits; the last triangle of very many is drawn and interpolated."""
+    count = 2**24 + 5
+    tri = torch.zeros(count, 3, dtype=torch.int32)
+    tri[-1] = torch.tensor([0, 1, 2])
+    tri[2**24 - 1] = torch.tensor([3, 4, 5])
+    left, right = ([[x - 1, -2.0, 0, 1], [x, -2.0, 0, 1], [x - 0.5, 9.0, 0, 1]] for x in (0.0, 1.0))
+    pos = torch.tensor([left + right], requires_grad=True)
+    rast, _ = draw(pos, tri, (2, 2))
+    expected = torch.tensor([0x4A800000 + count, 0x4A800000 + 2**24], dtype=torch.int32)
+    assert torch.equal(rast[0, 0, :, 3].detach().view(torch.int32), expected)
+    torch.testing.assert_close(dr.interpolate(pos, rast, tri)[0][0, 0, :, 0], torch.tensor([-0.5, 0.5]))
+    assert torch.autograd.grad(rast[..., 0].sum(), pos)[0].any()
+
+
 def test_range_mode_gradient_adds_up_over_the_batch():
     pos, tri = soup("plain", 4, batch=1, faces=20)
     leaf = pos[0].clone().requires_grad_()
@@ -306,14 +319,3 @@ def test_argument_errors(changes, message):
     }
     with pytest.raises((TypeError, ValueError), match=message):
         dr.rasterize(**{**arguments, **changes})
-
-
-def test_silent_in_a_fresh_process():
-    code = (
-        "import torch, nvdiffrast.torch as dr\n"
-        "tri = torch.tensor([[0, 1, 2]], dtype=torch.int32)\n"
-        "rast, _ = dr.rasterize(dr.RasterizeGLContext(), torch.rand(1, 3, 4), tri, (4, 4))\n"
-        "dr.interpolate(torch.rand(1, 3, 2), rast, tri)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "" and done.stderr == ""

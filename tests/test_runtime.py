@@ -2,9 +2,11 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +53,14 @@ def test_after_a_fork():
     process = start(DRAW + code)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
+
+
+def test_example_of_the_readme():
+    readme = Path(__file__).parents[1] / "nvdiffrast" / "README.md"
+    example = max(re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL), key=len)
+    process = start(example)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and output.count("tensor") == 2, output
 
 
 def test_from_several_python_threads():
