@@ -1,4 +1,4 @@
-"""The rasteriser once more in plain PyTorch: slow, float64, differentiable. The kernels are tested against it.
+"""The rasteriser again in plain PyTorch: slow, float64, differentiable; the kernels are tested against it.
 
 Coverage of a triangle inside the guard band follows the definition to the bit: vertices snapped to 1/16
 pixel, integer edge functions. A triangle that is clipped is drawn from its homogeneous edge functions

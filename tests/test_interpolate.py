@@ -21,7 +21,9 @@ def scene(seed=0, channels=3, shared=False, size=(24, 31)):
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_matches_reference(channels, shared, device):
     attr, rast, tri, db = scene(channels, channels, shared)
-    out, da = (x.cpu() for x in dr.interpolate(*(x.to(device) for x in (attr, rast, tri, db)), diff_attrs="all"))
+    out, da = (
+        x.cpu() for x in dr.interpolate(*(x.to(device) for x in (attr, rast, tri, db)), diff_attrs="all")
+    )
     u, v, ids = rast[..., 0].double(), rast[..., 1].double(), rast[..., 3].long()
     expected, slopes = reference.interpolate(attr.double(), u, v, ids, tri, db.double())
     torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=1e-5)

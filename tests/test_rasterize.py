@@ -74,7 +74,9 @@ def draw(pos, tri, resolution, device="cpu", **options):
 
 @devices
 @pytest.mark.parametrize("resolution", [(32, 32), (37, 53), (1, 7)])
-@pytest.mark.parametrize("kind", ["plain", "large", "tiny", "border", "degenerate", "near_far", "behind", "far_out"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "large", "tiny", "border", "degenerate", "near_far", "behind", "far_out"]
+)
 def test_matches_reference(kind, resolution, device):
     clipped = kind in ("near_far", "behind", "far_out")
     pos, tri = soup(kind, seed=len(kind) + resolution[0], faces=12 if clipped else 60)

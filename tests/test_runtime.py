@@ -49,7 +49,9 @@ def test_first_use_by_several_processes_is_silent(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_after_a_fork():
     """As in the worker of a data loader, started after the parent has drawn with its threads."""
-    code = "import os\nchild = os.fork()\ndraw()\nif child: assert os.waitpid(child, 0)[1] == 0\nelse: os._exit(0)\n"
+    code = (
+        "import os\nchild = os.fork()\ndraw()\nif not child: os._exit(0)\nassert os.waitpid(child, 0)[1] == 0"
+    )
     process = start(DRAW + code)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output

@@ -26,7 +26,9 @@ def sample(tex, uv, boundary):
         uv = (uv * size + 1) / (size + 2)
     padding = {"clamp": "border", "zero": "zeros", "wrap": "zeros"}[boundary]
     grid = uv * 2 - 1
-    return F.grid_sample(tex, grid, mode="bilinear", padding_mode=padding, align_corners=False).permute(0, 2, 3, 1)
+    return F.grid_sample(tex, grid, mode="bilinear", padding_mode=padding, align_corners=False).permute(
+        0, 2, 3, 1
+    )
 
 
 def levels_of(tex):
@@ -237,7 +239,10 @@ def test_cube_gradients(device):
         ({"uv_da": torch.zeros(2, 3, 3, 2)}, r"uv_da is .* shape \(2, 3, 3, 4\)"),
         ({"mip_level_bias": torch.zeros(2, 3)}, "mip_level_bias is"),
         ({"mip_level_bias": torch.zeros(2, 3, 3), "mip": 3}, "mip is int 3"),
-        ({"mip_level_bias": torch.zeros(2, 3, 3), "mip": [torch.zeros(1, 4, 4, 1)]}, r"mip\[0\] is .* \(1, 2, 3, 1\)"),
+        (
+            {"mip_level_bias": torch.zeros(2, 3, 3), "mip": [torch.zeros(1, 4, 4, 1)]},
+            r"mip\[0\] is .* \(1, 2, 3, 1\)",
+        ),
         (
             {"mip_level_bias": torch.zeros(2, 3, 3)},
             "level 1 of 2 x 3 cannot be halved; max_mip_level must be at most",

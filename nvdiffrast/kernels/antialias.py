@@ -70,7 +70,9 @@ def crossing(
     if here[3] == there[3]:
         return result
     # The same choice must be made from both sides, at equal depth as well.
-    is_near = here[3] > 0.0 and (there[3] <= 0.0 or here[2] < there[2] or (here[2] == there[2] and pixel < other))
+    is_near = here[3] > 0.0 and (
+        there[3] <= 0.0 or here[2] < there[2] or (here[2] == there[2] and pixel < other)
+    )
     near = wp.where(is_near, pixel, other)
     far = wp.where(is_near, other, pixel)
     face = triangle_id(wp.where(is_near, here[3], there[3]))

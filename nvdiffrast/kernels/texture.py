@@ -62,7 +62,7 @@ def cube_point(d: wp.vec3):
 
 @wp.func
 def cube_texel(face: int, x: int, y: int, size: int):
-    """Place of a texel that may lie one beyond a side of its face, where the next face begins; -1 at corners."""
+    """Place of a texel at most one beyond a side of its face, on the next face there; -1 beyond a corner."""
     outside_x = x < 0 or x >= size
     outside_y = y < 0 or y >= size
     if outside_x and outside_y:
@@ -171,7 +171,9 @@ def texture(
         share = wp.where(k == 0, 1.0 - (position - float(lower)), position - float(lower))
         if share > 0.0:
             first = levels[lower + k, 0]
-            f = footprint(st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest)
+            f = footprint(
+                st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest
+            )
             for i in range(4):
                 if f.texel[i] >= 0:
                     for c in range(tex.shape[2]):

@@ -28,7 +28,9 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
         isinstance(size, str) or size == actual for size, actual in zip(shape, value.shape, strict=True)
     )
     if value.dtype != dtype or not fits or (device is not None and value.device != device):
-        raise (ValueError if value.dtype == dtype else TypeError)(f"{where} is {describe(value)}; it must be {must}")
+        raise (ValueError if value.dtype == dtype else TypeError)(
+            f"{where} is {describe(value)}; it must be {must}"
+        )
     if value.device.type not in ("cpu", "cuda"):
         raise ValueError(f"{where} is {describe(value)}; it must be on the CPU or on a CUDA device")
     if not value.is_contiguous():
@@ -38,7 +40,9 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
 def batch(where, value, size):
     """The leading dimension must be the batch size, or 1 to be shared by the whole batch."""
     if value.shape[0] not in (1, size):
-        raise ValueError(f"{where} is {describe(value)}; its first dimension must be {size}, or 1 to broadcast")
+        raise ValueError(
+            f"{where} is {describe(value)}; its first dimension must be {size}, or 1 to broadcast"
+        )
 
 
 def triangles(operation, tri, vertices, device):

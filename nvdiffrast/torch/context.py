@@ -42,5 +42,6 @@ class RasterizeGLContext(RasterizeContext):
 def check_context(operation, glctx):
     if not isinstance(glctx, RasterizeContext):
         raise TypeError(
-            f"{operation}: glctx is {describe(glctx)}; it must be a RasterizeCudaContext or a RasterizeGLContext"
+            f"{operation}: glctx is {describe(glctx)}; "
+            "it must be a RasterizeCudaContext or a RasterizeGLContext"
         )

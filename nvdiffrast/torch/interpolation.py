@@ -32,7 +32,9 @@ def interpolate(attr, rast, tri, rast_db=None, diff_attrs=None):
     checks.triangles("interpolate", tri, attr.shape[1], rast.device)
     channels = _channels(diff_attrs, attr.shape[2])
     if channels:
-        checks.tensor("interpolate: rast_db, with diff_attrs,", rast_db, tuple(rast.shape), device=rast.device)
+        checks.tensor(
+            "interpolate: rast_db, with diff_attrs,", rast_db, tuple(rast.shape), device=rast.device
+        )
     else:
         rast_db = None
     return _Interpolate.apply(attr, rast, tri, rast_db, channels)
@@ -88,10 +90,15 @@ class _Interpolate(torch.autograd.Function):
         grad_db = torch.zeros_like(db) if to_db else None
         none = attr.new_empty((0, 0, 4))
         flat_rast, flat_db = (none if x is None else runtime.pixels(x) for x in (grad_rast, grad_db))
-        flat_out, flat_da = (nothing if x is None else runtime.pixels(x.contiguous()) for x in (grad_out, grad_out_da))
+        flat_out, flat_da = (
+            nothing if x is None else runtime.pixels(x.contiguous()) for x in (grad_out, grad_out_da)
+        )
         jobs = []
         for part, view in zip(slices, views, strict=True):
-            vectors = [runtime.vectors(x[part]) for x in (flat_rast, flat_db, runtime.pixels(rast), runtime.pixels(db))]
+            vectors = [
+                runtime.vectors(x[part])
+                for x in (flat_rast, flat_db, runtime.pixels(rast), runtime.pixels(db))
+            ]
             arguments = [
                 view, *vectors[:2], flat_out[part], flat_da[part], runtime.take(attr, part),
                 *vectors[2:], runtime.vectors(tri), chosen,

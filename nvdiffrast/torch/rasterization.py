@@ -67,7 +67,9 @@ def image_size(operation, resolution):
     except (TypeError, ValueError):
         height = width = 0
     if not (0 < height <= 16384 and 0 < width <= 16384):
-        raise ValueError(f"{operation}: resolution is {resolution!r}; it must be (height, width), each from 1 to 16384")
+        raise ValueError(
+            f"{operation}: resolution is {resolution!r}; it must be (height, width), each from 1 to 16384"
+        )
     return height, width
 
 
@@ -83,7 +85,10 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
 
     snapped = torch.empty((*pos.shape[:2], 3), dtype=torch.int32, device=device)
     project = [
-        ((part.stop - part.start, pos.shape[1]), [*map(runtime.vectors, (snapped[part], pos[part])), width, height])
+        (
+            (part.stop - part.start, pos.shape[1]),
+            [*map(runtime.vectors, (snapped[part], pos[part])), width, height],
+        )
         for part in runtime.parts(len(pos), device)
     ]
     first, second = [], []

@@ -42,8 +42,8 @@ def texture_construct_mip(tex, max_mip_level=None, cube_mode=False):
             break
         if (height > 1 and height % 2) or (width > 1 and width % 2):
             raise ValueError(
-                f"{operation}: tex is {checks.describe(tex)}, whose level {len(levels) - 1} of {height} x {width} "
-                f"cannot be halved; max_mip_level must be at most {len(levels) - 1}"
+                f"{operation}: tex is {checks.describe(tex)}, whose level {len(levels) - 1} of "
+                f"{height} x {width} cannot be halved; max_mip_level must be at most {len(levels) - 1}"
             )
         levels.append(_halved(levels[-1]))
     return Mipmap(levels[1:])
@@ -80,7 +80,9 @@ def texture(
     if filter_mode not in FILTERS:
         raise ValueError(f"texture: filter_mode is {filter_mode!r}; it must be one of {', '.join(FILTERS)}")
     if boundary_mode not in BOUNDARIES:
-        raise ValueError(f"texture: boundary_mode is {boundary_mode!r}; it must be one of {', '.join(BOUNDARIES)}")
+        raise ValueError(
+            f"texture: boundary_mode is {boundary_mode!r}; it must be one of {', '.join(BOUNDARIES)}"
+        )
     cube = boundary_mode == "cube"
     _check_texture("texture", tex, cube)
     checks.tensor("texture: uv", uv, ("B", "h", "w", 3 if cube else 2), device=tex.device)
@@ -136,7 +138,8 @@ def _mip_levels(tex, mip, max_mip_level, cube):
         mip = mip.levels
     elif not isinstance(mip, (list, tuple)):
         raise TypeError(
-            f"texture: mip is {checks.describe(mip)}; it must come from texture_construct_mip or be a list of tensors"
+            f"texture: mip is {checks.describe(mip)}; "
+            "it must come from texture_construct_mip or be a list of tensors"
         )
     shape = tex.shape
     for i, level in enumerate(mip):
@@ -197,7 +200,8 @@ class _Texture(torch.autograd.Function):
         ctx.modes = (boundary, int(nearest))
         out = tex.new_empty((*st.shape[:3], tex.shape[2]))
         jobs = [
-            _job(part, [runtime.pixels(out)[part]], inputs, ctx.modes) for part in runtime.parts(len(st), tex.device)
+            _job(part, [runtime.pixels(out)[part]], inputs, ctx.modes)
+            for part in runtime.parts(len(st), tex.device)
         ]
         runtime.launch(kernels.texture, jobs, tex.device)
         return out
