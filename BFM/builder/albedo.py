@@ -100,7 +100,7 @@ class FaceMap:
         self.bag = self.stroke([inner + [.03, -.03, 0], (inner + outer) / 2 + [0, -.07, 0],
                                 outer + [-.01, -.04, 0]], .025)
         self.crow = self.stroke([outer + [.05, .0, -.03], outer + [.13, -.03, -.10]], .035)
-        self.frown = self.stroke([[.055, k[27, 1] + .05, k[27, 2]], [.05, k[27, 1] + .16, k[27, 2]]], .022)
+        self.frown = self.stroke([[.055, k[27, 1] + .05, k[27, 2]], [.05, k[27, 1] + .16, k[27, 2]]], .03)
         self.wing_crease = self.stroke([wing + [.02, .09, -.03], wing + [.045, .04, -.03],
                                         wing + [.03, -.01, 0]], .018)
         self.brow_lines = sum(np.exp(-((self.y - y) / .018) ** 2) for y in (.61, .68))
@@ -126,7 +126,7 @@ class FaceMap:
         nostril = ramp(.40, .12, self.occlusion) * (self.lips < .2) * (self.inside < .3) * self.skin
         nostril *= (y < k[30, 1] + .03) * (y > k[51, 1]) * (ax < .2)
         # most photos see more of the nostrils than this nose shows from the front
-        self.nostril = np.maximum(nostril, .9 * self.blob(k[34] + [.008, -.006, 0], [.028, .013, .05]))
+        self.nostril = np.maximum(nostril, .9 * self.blob(k[34] + [.008, .002, 0], [.026, .012, .05]))
         hairy = self.skin * (1 - self.inside) * (1 - ramp(.15, .6, self.lips))
         rim = np.interp(ax, [0, .2, .3, .42, .56, .66, .8], [-.20, -.27, -.36, -.34, -.14, .12, .2])
         lower = ramp(-.09, .10, rim - y) * hairy
@@ -266,7 +266,7 @@ def paint_relief(face, person, rng, canvas):
     canvas.shade(sided(face.nasolabial, .10, .04 + .16 * person.age), (.9, 1, 1))
     canvas.shade(sided(face.marionette, .05, .10 * person.age) + sided(face.crow, .05, .08 * person.age))
     canvas.shade(positive(.02, .06 * person.age - .02) * face.brow_lines
-                 + positive(.04, .06 * person.age) * face.frown)
+                 + positive(.01, .05 * person.age) * face.frown)
     canvas.shade(sided(face.nose_side, .16) + sided(face.wing_crease, .12, .12))
     canvas.shade(positive(.18, .08) * face.below_nose + positive(.15, .08) * face.below_lip, (.85, 1, 1))
     canvas.shade(positive(.25, .10) * face.below_jaw + rng.uniform(.2, 1.2) * face.nostril, (.8, 1, 1))
@@ -294,12 +294,12 @@ def paint_brows(face, person, rng, canvas):
                   + (tilt + rng.normal(0, .004)) * (u - .5) + arch * (1 - (2 * u - 1.25) ** 2))
         width = thickness * np.interp(u, [0, .15, .5, .8, 1], [.024, .032, .030, .022, .010])
         body = np.exp(-1.2 * np.abs((face.y - middle) / width) ** (2 * soft))
-        along_it = np.interp(u, [-.06, .06, .2, .55, .9, 1.06], [0, head, 1, 1, tail, 0])
+        along_it = np.interp(u, [-.09, .08, .22, .55, .88, 1.08], [0, head, 1, 1, tail, 0])
         hairs = np.clip(body * along_it * density * (1 + .15 * face.random(.07, rng)), 0, .93)
         canvas.cover(hairs * face.skin * (face.side == side), person.hair * .8)
     if person.male:
-        canvas.cover(np.clip(rng.normal(-.05, .15), 0, .5) * np.exp(-((face.y - face.key[22, 1]) / .03) ** 2)
-                     * ramp(.12, .05, face.ax) * face.skin, person.hair)
+        canvas.cover(np.clip(rng.normal(-.05, .12), 0, .4) * np.exp(-((face.y - face.key[22, 1]) / .03) ** 2)
+                     * ramp(.16, .02, face.ax) * face.skin, person.hair)
 
 
 def paint_eyes(face, person, rng, canvas):
