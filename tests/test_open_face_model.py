@@ -144,7 +144,7 @@ def test_normals_point_outward(mean, triangles):
 
 def test_keypoints_are_symmetric_and_in_place(model, mean):
     key = mean[model["keypoints"].ravel() - 1]
-    assert np.abs(key - key[MIRROR] * [-1, 1, 1]).max() < .01
+    assert np.abs(key - key[MIRROR] * [-1, 1, 1]).max() < .003
     assert np.unique(model["keypoints"]).size == 68
     left_to_right, brows = key[:17, 0], key[17:27, 0]
     assert (np.diff(left_to_right) > 0).all() and (np.diff(brows) > 0).all()
