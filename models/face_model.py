@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import normalize
 
 from models.coefficients import split
 from util.coordinates import camera_to_world
+from util.vertex_normals import vertex_normals
 
 # Factors of the nine spherical-harmonics bands (Ramamoorthi and Hanrahan, 2001).
 A0, A1, A2 = math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8)
@@ -51,7 +51,7 @@ class FaceModel(nn.Module):
             "mean_tex": np.asarray(data["meantex"], np.float32).ravel(),                      # (3N,)
             "tex_base": _basis(data["texBase"], 80),                                          # (80, 3N)
             "tri": _zero_based(data["tri"]).astype(np.int32),                                 # (F, 3)
-            "point_buf": _zero_based(data["point_buf"]),                                      # (N, 8)
+            "point_buf": _zero_based(data["point_buf"]).astype(np.int32),                     # (N, 8)
             "keypoints": _zero_based(data["keypoints"]).ravel(),                              # (68,)
             # tri_mask2 counts within the front vertices, not within the whole model
             "inner_tri": front[_zero_based(data["tri_mask2"])].astype(np.int32),              # (f, 3)
@@ -81,10 +81,7 @@ class FaceModel(nn.Module):
     def normals(self, shape: torch.Tensor) -> torch.Tensor:
         """Unit vertex normals (B, N, 3) of a shape (B, N, 3): the normalised sum of the unit normals of the
         triangles round each vertex."""
-        v1, v2, v3 = (shape[:, column] for column in self.tri.long().unbind(1))
-        face_normals = normalize(torch.linalg.cross(v1 - v2, v2 - v3), dim=-1)
-        face_normals = nn.functional.pad(face_normals, (0, 0, 0, 1))   # the padding of point_buf counts nothing
-        return normalize(sum(face_normals[:, column] for column in self.point_buf.unbind(1)), dim=-1)
+        return vertex_normals(shape, self.tri, self.point_buf)
 
     def color(self, albedo: torch.Tensor, normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
         """Lit colour (B, N, 3) of an albedo (B, N, 3) with unit normals (B, N, 3) under light gamma (B, 27)."""

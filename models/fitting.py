@@ -14,7 +14,7 @@ from util.renderer import MeshRenderer
 WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
 # Adam's step sizes in the landmark stage and in the photometric stage.
 LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
-PHOTO_STEPS = {"id": 0.03, "exp": 0.03, "tex": 0.05, "angle": 0.003, "gamma": 0.01, "trans": 0.003}
+PHOTO_STEPS = {"id": 0.12, "exp": 0.12, "tex": 0.05, "angle": 0.006, "gamma": 0.01, "trans": 0.006}
 
 
 class Fitter:

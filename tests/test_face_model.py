@@ -3,10 +3,21 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from models.coefficients import SIZE, SLICES, join, split
 from models.face_model import FaceModel, light, rotation
 from util.coordinates import camera_to_world
+
+
+class ReferenceFaceModel(FaceModel):
+    """Normals in plain PyTorch, in any precision: what the kernels are tested against."""
+
+    def normals(self, shape):
+        v1, v2, v3 = (shape[:, column] for column in self.tri.long().unbind(1))
+        face_normals = normalize(torch.linalg.cross(v1 - v2, v2 - v3), dim=-1)
+        face_normals = torch.nn.functional.pad(face_normals, (0, 0, 0, 1))   # the padding of point_buf counts nothing
+        return normalize(face_normals[:, self.point_buf.long()].sum(2), dim=-1)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +40,7 @@ def small_model() -> FaceModel:
         "keypoints": np.arange(68)[None] % 25 + 1, "frontmask2_idx": front[:, None] + 1,
         "tri_mask2": np.array([[1, 2, 4], [1, 4, 3]]), "skinmask": np.ones((1, 25)),
     }
-    return FaceModel(data).double()
+    return ReferenceFaceModel(data).double()
 
 
 def random_coefficients(generator, count=2, dtype=torch.float64):
@@ -93,6 +104,24 @@ def test_normals_are_perpendicular_and_outward(face_model):
     assert normals[nose, 2] > 0.7
 
 
+def test_normals_and_their_gradients_are_those_of_the_reference(face_model, generator):
+    shape = face_model.mean_shape.view(1, -1, 3).repeat(3, 1, 1)
+    shape = (shape + 0.003 * torch.randn(shape.shape, generator=generator)).requires_grad_()
+    weights = torch.randn(shape.shape, generator=generator)
+    normals, expected = face_model.normals(shape), ReferenceFaceModel.normals(face_model, shape)
+    assert (normals - expected).abs().max() < 1e-4
+    gradient, = torch.autograd.grad((normals * weights).sum(), shape)
+    expected, = torch.autograd.grad((expected * weights).sum(), shape)
+    assert (gradient - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_a_mesh_without_area_has_no_normals_and_no_gradient(face_model):
+    flat = torch.zeros(1, len(face_model.mean_shape) // 3, 3, requires_grad=True)
+    normals = face_model.normals(flat)
+    normals.sum().backward()
+    assert not normals.any() and not flat.grad.any()
+
+
 def test_landmarks_alone_equal_those_of_the_whole_face(face_model, generator):
     coeffs = random_coefficients(generator, dtype=torch.float32)
     assert torch.allclose(face_model.landmarks(coeffs), face_model(coeffs).landmarks, atol=1e-3)
@@ -112,7 +141,7 @@ def test_the_inner_triangles_count_within_the_front_vertices(small_model):
 
 def test_a_model_with_fewer_components_ignores_the_missing_coefficients(small_model, generator):
     coeffs = random_coefficients(generator)
-    truncated = FaceModel(_data_with(small_model, components=10)).double()
+    truncated = ReferenceFaceModel(_data_with(small_model, components=10)).double()
     zeroed = coeffs.clone()
     for name in ("id", "exp", "tex"):
         zeroed[:, SLICES[name]][:, 10:] = 0

@@ -39,8 +39,6 @@ class MeshRenderer:
         image (B, C, H, W) (0 off the face; None without attributes). Row 0 is the top of the picture."""
         rast = self.rasterize(vertices, tri, size)
         mask = (rast[..., 3] > 0).float()[:, None]
-        depth = dr.interpolate(vertices[..., 2:].contiguous(), rast, tri)[0].permute(0, 3, 1, 2)
-        if attributes is None:
-            return mask, depth, None
-        image = dr.interpolate(attributes.contiguous(), rast, tri)[0].permute(0, 3, 1, 2)
-        return mask, depth, image
+        values = vertices[..., 2:] if attributes is None else torch.cat([vertices[..., 2:], attributes], -1)
+        image = dr.interpolate(values.contiguous(), rast, tri)[0].permute(0, 3, 1, 2)
+        return mask, image[:, :1], None if attributes is None else image[:, 1:]
