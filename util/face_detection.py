@@ -194,11 +194,11 @@ class FaceDetector:
     def _network_detector(self):
         if self._device_hint is not None and self._dlib.DLIB_USE_CUDA:
             self._dlib.cuda.set_device(self._device_hint)
-        return self._dlib.cnn_face_detection_model_v1(_model_file("mmod_human_face_detector.dat"))
+        return self._dlib.cnn_face_detection_model_v1(model_file("mmod_human_face_detector.dat"))
 
     @functools.cached_property
     def _predictor(self):
-        return self._dlib.shape_predictor(_model_file("shape_predictor_68_face_landmarks.dat"))
+        return self._dlib.shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
 
     @functools.cached_property
     def _dlib(self):
@@ -210,7 +210,7 @@ class FaceDetector:
         return dlib
 
 
-def _model_file(name):
+def model_file(name):
     """Path of a model in its package, which is not imported: that would need an old setuptools."""
     spec = importlib.util.find_spec(_MODELS_PACKAGE)
     path = Path(spec.origin).parent / "models" / name if spec else None

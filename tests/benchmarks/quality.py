@@ -25,11 +25,11 @@ sys.path.insert(0, str(ROOT))
 
 from util.alignment import five_points  # noqa: E402
 from util.coordinates import flip_y, photo_to_crop  # noqa: E402
-from util.face_detection import _model_file  # noqa: E402
+from util.face_detection import model_file  # noqa: E402
 from util.photos import list_photos  # noqa: E402
 
-predictor = dlib.shape_predictor(_model_file("shape_predictor_68_face_landmarks.dat"))
-recogniser = dlib.face_recognition_model_v1(_model_file("dlib_face_recognition_resnet_model_v1.dat"))
+predictor = dlib.shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
+recogniser = dlib.face_recognition_model_v1(model_file("dlib_face_recognition_resnet_model_v1.dat"))
 
 
 def embedding(crop: np.ndarray) -> np.ndarray:
