@@ -88,9 +88,12 @@ class PhotoFolder(Dataset):
         return AlignedFace(name, crop, trans_params, landmarks, attention_mask(crop, landmarks))
 
 
+SKIN_ATTENTION = 0.3   # of skin outside the features: what tells people apart is between brows and mouth
+
+
 def attention_mask(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """How much each pixel of a crop (224, 224, 3) counts in a fit, (224, 224) uint8: where it has the colour of skin,
-    and everywhere between brows and mouth, whose features have not. landmarks: (68, 2) px, y up."""
-    mask = np.rint(255 * skin_posterior(crop)).astype(np.uint8)
+    """How much each pixel of a crop (224, 224, 3) counts in a fit, (224, 224) uint8: everything between brows and mouth
+    fully, also what has not the colour of skin, and the rest by how likely it is skin. landmarks: (68, 2) px, y up."""
+    mask = np.rint(255 * SKIN_ATTENTION * skin_posterior(crop)).astype(np.uint8)
     features = flip_y(landmarks[17:], CROP_SIZE).round().astype(np.int32)
     return cv2.fillConvexPoly(mask, cv2.convexHull(features), 255)

@@ -10,8 +10,9 @@ from models.color_fit import ColorFit
 from models.face_model import FaceModel
 from util.renderer import MeshRenderer
 
-# Weights of the losses, the method's own: id, exp and tex are those within reg.
-WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
+# Weights of the losses; id, exp and tex are those within reg. Those of colour and landmarks are the method's for
+# training. The priors weigh a third or less of theirs: here a photo is all there is, not one of many in a batch.
+WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
 # Adam's step sizes in the landmark stage and in the photometric stage.
 LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
 PHOTO_STEPS = {"id": 0.12, "exp": 0.12, "tex": 0.05, "angle": 0.006, "gamma": 0.01, "trans": 0.006}

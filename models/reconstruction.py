@@ -126,29 +126,35 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
                         progress.say("".join(traceback.format_exception(error)))
             writing.clear()
 
-        def compute(batch: list[tuple[Path, AlignedFace]]):
+        def compute_batch():
+            batch = waiting[:batch_size]
+            del waiting[:batch_size]
             results = reconstructor([face for _, face in batch])
             finish_writing()   # of the batch before: at most two batches are in memory
             for (path, face), result in zip(batch, results, strict=True):
                 writing.append((path, writers.submit(write_face, folder, face.name, result, tri)))
+            progress.advance(len({path for path, _ in batch} - {path for path, _ in waiting}))
+
+        def claim(photo: Photo, face: AlignedFace) -> bool:
+            """Whether the face's results overwrite no other photo's."""
+            owner = owners.setdefault(face.name, photo.path)
+            if owner != photo.path:
+                skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one")
+            return owner == photo.path
 
         for photo in loader:
             if photo.problem:
                 skip(photo.path, photo.problem)
             if photo.remark:
                 progress.say(photo.remark)
-            for face in photo.faces:
-                owner = owners.setdefault(face.name, photo.path)
-                if owner != photo.path:
-                    skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one")
-                else:
-                    waiting.append((photo.path, face))
+            faces = [face for face in photo.faces if claim(photo, face)]
+            waiting += [(photo.path, face) for face in faces]
+            if not faces:
+                progress.advance()
             while len(waiting) >= batch_size:
-                compute(waiting[:batch_size])
-                del waiting[:batch_size]
-            progress.advance()
+                compute_batch()
         if waiting:
-            compute(waiting)
+            compute_batch()
         finish_writing()
     return skipped
 
