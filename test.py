@@ -6,9 +6,13 @@
 Writes <photo>.png, .obj and .mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, and to skipped.txt there
 what was left out and why. Exit status: 0 everything done, 1 something left out, 2 wrong usage.
 """
+import os
 import sys
 
 from options.testing import parse
+
+# Threads that wait leave the cores to those that read and write; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> int:

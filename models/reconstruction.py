@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
-from models.coefficients import SIZE, split
+from models.coefficients import SIZE, SLICES, split
 from models.face_model import FaceModel
 from models.files import load_face_model_data, load_regressor
 from models.fitting import Fitter
@@ -63,6 +63,9 @@ class Reconstructor:
             coeffs = coeffs.clone()   # an inference tensor takes no part in the fit
         if self.fitter:
             landmarks = torch.from_numpy(np.stack([face.landmarks for face in faces])).to(photos)
+            if not self.regressor:   # the mean face, turned as the photo shows it: the crop is not turned upright
+                left, right = landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)
+                coeffs[:, SLICES["angle"].stop - 1] = torch.atan2(*(right - left).flip(1).unbind(1))
             attention = torch.from_numpy(np.stack([face.attention for face in faces])).to(photos)[:, None] / 255
             coeffs = self.fitter(coeffs, photos, landmarks, attention, self.fit_iters)
         return coeffs

@@ -81,6 +81,15 @@ def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
     assert np.linalg.norm(crop - overlay, axis=2)[changed].mean() < 0.14
 
 
+def test_a_fit_follows_a_face_on_its_side(reconstruct, tmp_path):
+    folder = tmp_path / "turned"
+    folder.mkdir()
+    Image.open(EXAMPLES / "astronaut.png").rotate(90).save(folder / "turned.png")
+    done, results = reconstruct(folder, "--fit_iters=10", name="fit", epoch=0)
+    assert done.returncode == 0, done.stderr
+    assert loadmat(results / "turned.mat")["angle"][0, 2] == pytest.approx(np.pi / 2, abs=0.3)
+
+
 def test_bad_photos_are_named_and_the_others_done(reconstruct, photos):
     points = (photos / "detections" / "astronaut.txt").read_text().splitlines()
 

@@ -1,0 +1,74 @@
+"""How long test.py takes for a photo compared with the forward time of its network alone, in one run.
+
+    python tests/benchmarks/speed.py DIR [--net_recon resnet50] [--batch_size 8] [--repeat 4]
+
+DIR: photos with detections/ (searching faces is not what is measured). An untrained network stands for a trained one.
+"""
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # as test.py does
+import torch  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from datasets.photo_folder import PhotoFolder  # noqa: E402
+from models.face_model import FaceModel  # noqa: E402
+from models.files import load_face_model_data  # noqa: E402
+from models.reconstruction import Reconstructor, reconstruct  # noqa: E402
+from models.regressor import Regressor  # noqa: E402
+from util.mesh_io import write_obj  # noqa: E402
+from util.photos import list_photos  # noqa: E402
+from util.renderer import MeshRenderer  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--net_recon", default="resnet50")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=4)
+    options = parser.parse_args()
+    photos = list_photos(options.folder)
+    network = Regressor(options.net_recon).eval()
+    model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
+    reconstructor = Reconstructor(model, MeshRenderer(), network, 0, torch.device("cpu"))
+
+    with tempfile.TemporaryDirectory() as temporary:
+        results = Path(temporary)
+
+        def whole(paths):
+            skipped = reconstruct(reconstructor, PhotoFolder(paths), results, options.batch_size, options.num_threads,
+                                  verbose=False)
+            assert not skipped, skipped
+
+        whole(photos[:options.batch_size])   # warm
+        forward, path = [], []
+        batch = torch.rand(options.batch_size, 3, 224, 224)
+        for _ in range(options.repeat):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                for _ in range(4):
+                    network(batch)
+            forward.append((time.perf_counter() - start) / (4 * options.batch_size))
+            start = time.perf_counter()
+            whole(photos)
+            path.append((time.perf_counter() - start) / len(photos))
+        colors = torch.rand(len(model.mean_shape) // 3, 3).numpy()
+        vertices = model.mean_shape.view(-1, 3).numpy()
+        start = time.perf_counter()
+        for _ in range(20):
+            write_obj(results / "mesh.obj", vertices, colors, model.tri.numpy())
+        mesh = (time.perf_counter() - start) / 20
+    print(f"network {1e3 * min(forward):.0f} ms a photo, whole way {1e3 * min(path):.0f} ms, "
+          f"ratio {min(path) / min(forward):.2f}; one .obj {1e3 * mesh:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
