@@ -30,7 +30,7 @@ class Reconstructor:
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
                  fit_iters: int, device: torch.device):
         self.face_model, self.renderer, self.device = face_model.to(device), renderer, device
-        self.regressor = regressor.to(device).eval() if regressor else None
+        self.regressor = regressor.to(device, memory_format=torch.channels_last).eval() if regressor else None
         self.fitter = Fitter(face_model, renderer) if fit_iters else None
         self.fit_iters = fit_iters
 

@@ -5,6 +5,7 @@
 DIR: photos with detections/ (searching faces is not what is measured). An untrained network stands for a trained one.
 """
 import argparse
+import copy
 import os
 import sys
 import tempfile
@@ -36,9 +37,9 @@ def main():
     parser.add_argument("--repeat", type=int, default=4)
     options = parser.parse_args()
     photos = list_photos(options.folder)
-    network = Regressor(options.net_recon).eval()
+    network = Regressor(options.net_recon).eval()   # as PyTorch builds it
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
-    reconstructor = Reconstructor(model, MeshRenderer(), network, 0, torch.device("cpu"))
+    reconstructor = Reconstructor(model, MeshRenderer(), copy.deepcopy(network), 0, torch.device("cpu"))
 
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary)
