@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from models import losses
-from models.coefficients import SLICES, split
+from models.coefficients import SLICES, join, split
 from models.color_fit import ColorFit
 from models.face_model import FaceModel
 from util.renderer import MeshRenderer
@@ -20,9 +20,7 @@ PHOTO_STEPS = {"id": 0.12, "exp": 0.12, "tex": 0.05, "angle": 0.006, "gamma": 0.
 
 class Fitter:
     """Optimises the coefficients of a batch of photos: first pose, shape and expression by the landmarks alone, then
-    everything by colour too, at half resolution and then at full resolution.
-
-    """
+    everything by colour too, at half resolution and then at full resolution. weights: see WEIGHTS."""
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float] = WEIGHTS):
         self.face_model, self.renderer, self.weights = face_model, renderer, weights
@@ -33,8 +31,10 @@ class Fitter:
         """coeffs (B, 257) to start from, photos (B, 3, 224, 224) RGB 0..1, landmarks (B, 68, 2) px y up, attention
         (B, 1, 224, 224) 0..1: how much a pixel counts. Returns coefficients (B, 257); no face's loss is higher than
         at the start."""
+        small_photos, small_attention = avg_pool2d(photos, 2), avg_pool2d(attention, 2)
+
         def coarse_loss(c):
-            return self.loss(c, avg_pool2d(photos, 2), landmarks, avg_pool2d(attention, 2))
+            return self.loss(c, small_photos, landmarks, small_attention)
 
         def fine_loss(c):
             return self.loss(c, photos, landmarks, attention)
@@ -45,7 +45,7 @@ class Fitter:
         start = coeffs.detach()
         coarse = iterations * 3 // 5
         fitted = minimise(landmark_loss, start, LANDMARK_STEPS, 2 * iterations)
-        fitted = self.color_fit(fitted, avg_pool2d(photos, 2), avg_pool2d(attention, 2))
+        fitted = self.color_fit(fitted, small_photos, small_attention)
         fitted = minimise(coarse_loss, fitted, PHOTO_STEPS, coarse)
         fitted = minimise(fine_loss, fitted, {k: v * 0.3 for k, v in PHOTO_STEPS.items()}, iterations - coarse)
         with torch.no_grad():
@@ -87,7 +87,7 @@ def minimise(loss: Callable, start: torch.Tensor, steps: dict[str, float], itera
     fixed = split(start)
 
     def coeffs():
-        return torch.cat([parts.get(name, fixed[name]) for name in SLICES], 1)
+        return join(fixed | parts)
 
     for _ in range(iterations):
         optimiser.zero_grad(set_to_none=True)
