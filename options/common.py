@@ -52,15 +52,21 @@ def add_base_options(parser: Parser):
     group.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
                        help="folder of all experiments")
     group.add_argument("--epoch", default="latest",
-                       help="which checkpoint of the experiment: epoch_<epoch>.pth; 0: none, start from the mean face")
+                       help="which checkpoint of the experiment: epoch_<epoch>.pth; test.py: 0: none, start from the "
+                            "mean face; train.py: latest: the newest one")
     group.add_argument("--suffix", default="", help="added to the name; {option} stands for an option's value")
     parser.flag("--verbose", False, "say more, with the trace of every error")
     group.add_argument("--model", default="facerecon", choices=["facerecon"], help="the method; there is one")
-    for name, default, kind in (("--vis_batch_nums", 1, count), ("--eval_batch_nums", math.inf, count),
-                                ("--ddp_port", "12355", str), ("--world_size", 1, positive)):
-        group.add_argument(name, type=kind, default=default, help="accepted; for training")
-    for name in ("--use_ddp", "--display_per_batch", "--add_image"):
-        parser.flag(name, True, "accepted; for training")
+    group.add_argument("--vis_batch_nums", type=count, default=1,
+                       help="training: batches of an evaluation that are saved as pictures")
+    group.add_argument("--eval_batch_nums", type=count, default=math.inf,
+                       help="training: batches of an evaluation; inf: all")
+    parser.flag("--display_per_batch", True, "training: the frequencies count batches, not images")
+    parser.flag("--add_image", True, "training: pictures go to TensorBoard too")
+    parser.flag("--use_ddp", True, "training: no: of several gpu_ids only the first one")
+    group.add_argument("--ddp_port", default="12355", help="accepted, no effect: a free port is taken")
+    group.add_argument("--world_size", type=positive, default=1,
+                       help="accepted, no effect: gpu_ids or torchrun tell the number of processes")
 
 
 def add_model_options(parser: Parser):
@@ -68,8 +74,9 @@ def add_model_options(parser: Parser):
     group.add_argument("--net_recon", default=None, choices=["resnet18", "resnet34", "resnet50"],
                        help="the network; by default what the checkpoint holds")
     group.add_argument("--init_path", type=Path, default=Path("checkpoints/init_model/resnet50-0676ba61.pth"),
-                       help="accepted; for training")
-    parser.flag("--use_last_fc", False, "accepted; the checkpoint tells")
+                       help="training: ImageNet weights of torchvision to start a ResNet from")
+    parser.flag("--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
+                                         "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
     group.add_argument("--bfm_model", default="BFM_model_front.mat",
                        help="the face model in bfm_folder; where there is none of this name, the open model "
@@ -79,6 +86,9 @@ def add_model_options(parser: Parser):
     group.add_argument("--camera_d", type=float, default=10.0, help="distance of the camera, decimetres")
     group.add_argument("--z_near", type=float, default=5.0, help="nearest visible distance, decimetres")
     group.add_argument("--z_far", type=float, default=15.0, help="farthest visible distance, decimetres")
+    group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
+                       help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
+                            "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")
     parser.flag("--use_opengl", True, "accepted, no effect")
 
 
