@@ -82,7 +82,8 @@ def reconstruct_folder(options) -> int:
         regressor = load_regressor(checkpoint, options.net_recon)
     data = load_face_model_data(options.bfm_folder, options.bfm_model)
     face_model = FaceModel(data, options.focal, options.center, options.camera_d)
-    renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far)
+    renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far, options.renderer)
+    renderer.rasteriser(device)   # fails now rather than after the photos are read
     reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
     folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
               / f"epoch_{options.epoch}_000000")

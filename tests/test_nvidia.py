@@ -8,7 +8,20 @@ import nvdiffrast.torch as ours
 from nvdiffrast.nvidia import find_nvidia
 
 INIT = "import sys\n__version__ = 'theirs'\n"
-TORCH = "import nvdiffrast\nfrom . import ops\nfrom .ops import rasterize\nversion = nvdiffrast.__version__\n"
+TORCH = """
+import nvdiffrast
+from . import ops
+from .ops import rasterize, RasterizeCudaContext
+version = nvdiffrast.__version__
+"""
+
+OPS = """
+def rasterize():
+    return "theirs"
+
+def RasterizeCudaContext(device):
+    return "their context", device
+"""
 
 
 def install(folder, init=INIT):
@@ -16,7 +29,7 @@ def install(folder, init=INIT):
     (package / "torch").mkdir(parents=True)
     (package / "__init__.py").write_text(init)
     (package / "torch" / "__init__.py").write_text(TORCH)
-    (package / "torch" / "ops.py").write_text("def rasterize():\n    return 'theirs'\n")
+    (package / "torch" / "ops.py").write_text(OPS)
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])

@@ -1,9 +1,14 @@
+import sys
+
 import pytest
 import torch
+from test_nvidia import install
 
+import nvdiffrast.torch as portable
 from models.coefficients import SIZE, SLICES
 from util.coordinates import flip_y
-from util.renderer import MeshRenderer
+from util.files import InputError
+from util.renderer import MeshRenderer, choose_rasteriser
 
 
 def test_row_0_is_the_top_and_column_0_the_left():
@@ -38,6 +43,88 @@ def test_another_image_size_shows_the_same_picture(face_model):
         _, _, full = MeshRenderer()(face.vertices, face_model.tri, face.color)
         _, _, half = MeshRenderer()(face.vertices, face_model.tri, face.color, size=112)
     assert (torch.nn.functional.avg_pool2d(full, 2) - half).abs().mean() < 0.01
+
+
+def square(half):
+    """A square of two triangles 10 dm from the eye: vertices (1, 4, 3), tri (2, 3)."""
+    corner = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]) * half
+    vertices = torch.cat([corner, torch.full((4, 1), 10.0)], 1)[None]
+    return vertices, torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
+
+
+def test_antialiasing_is_the_covered_share_and_moves_outlines():
+    half = 0.4
+    vertices, tri = square(half)
+    color = torch.full((1, 4, 3), 0.5)
+    plain = MeshRenderer()(vertices, tri, color)
+    leaf = vertices.clone().requires_grad_()
+    mask, depth, image = MeshRenderer(antialias=True)(leaf, tri, color)
+    side = 2 * half * 1015 / 10   # px
+    assert abs(plain[0].sum() - side**2) > 20
+    assert mask.sum().item() == pytest.approx(side**2, abs=4)
+    assert torch.allclose(image, 0.5 * mask.expand(-1, 3, -1, -1), atol=1e-5)
+    assert torch.equal(depth, plain[1])
+    between = (mask > 0) & (mask < 1)
+    assert between.any() and ((mask == plain[0]) | between).all()
+    # The area grows by one side's length for each pixel that a side moves outwards.
+    (grad,) = torch.autograd.grad(mask.sum(), leaf)
+    outwards = (grad * vertices.sign())[..., :2].sum() * 10 / 1015   # all four sides by one pixel
+    assert outwards.item() == pytest.approx(4 * side, rel=0.02)
+
+
+def test_antialiasing_leaves_the_inside_of_a_face_as_it_is(face_model):
+    with torch.no_grad():
+        face = face_model(torch.zeros(2, SIZE))
+        plain_mask, _, plain = MeshRenderer()(face.vertices, face_model.tri, face.color)
+        mask, _, image = MeshRenderer(antialias=True)(face.vertices, face_model.tri, face.color)
+    changed = (image != plain).any(1)
+    assert changed.any() and changed.float().mean() < 0.03
+    over_white = image + 1 - mask
+    assert (over_white[mask.expand_as(image) < 1] > plain[mask.expand_as(image) < 1]).all()
+    assert ((mask == plain_mask) | changed[:, None]).all()
+
+
+def test_the_topology_is_found_once_for_each_list_of_triangles(face_model):
+    renderer = MeshRenderer(antialias=True)
+    with torch.no_grad():
+        vertices = face_model(torch.zeros(1, SIZE)).vertices
+        for tri in (face_model.tri, face_model.inner_tri, face_model.tri):
+            renderer(vertices, tri)
+    assert len(renderer.topologies) == 2
+
+
+def test_a_renderer_is_chosen(tmp_path, monkeypatch):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    own = [entry for entry in sys.path if "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", own)
+    assert choose_rasteriser("auto", gpu)[0] is portable
+    with pytest.raises(InputError, match="is not installed here"):
+        choose_rasteriser("nvidia", gpu)
+    install(tmp_path)
+    monkeypatch.setattr(sys, "path", [*own, str(tmp_path)])
+    for renderer in ("auto", "nvidia"):
+        module, context = choose_rasteriser(renderer, gpu)
+        assert module.rasterize() == "theirs" and context == ("their context", gpu)
+    for renderer, device in (("portable", gpu), ("auto", cpu), ("portable", cpu)):
+        module, context = choose_rasteriser(renderer, device)
+        assert module is portable and isinstance(context, portable.RasterizeGLContext)
+    with pytest.raises(InputError, match="draws on a GPU alone, and cpu computes here"):
+        choose_rasteriser("nvidia", cpu)
+
+
+def test_a_broken_installation_of_nvidias(tmp_path, monkeypatch):
+    install(tmp_path, "raise RuntimeError('no compiler')\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    with pytest.raises(InputError, match="cannot be imported: no compiler; reinstall"):
+        choose_rasteriser("nvidia", torch.device("cuda"))
+    with pytest.warns(UserWarning, match="no compiler; the portable rasteriser takes its place"):
+        assert choose_rasteriser("auto", torch.device("cuda"))[0] is portable
+
+
+def test_renderer_option_of_the_script(run_script):
+    done = run_script("test.py", "--epoch=0", "--fit_iters=1", "--gpu_ids=-1", "--renderer=nvidia")
+    assert done.returncode == 2
+    assert done.stderr.startswith("test.py: --renderer=nvidia: NVIDIA's nvdiffrast draws on a GPU alone")
 
 
 @pytest.mark.gpu
