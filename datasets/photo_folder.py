@@ -10,6 +10,7 @@ from util.alignment import align, five_points
 from util.coordinates import CROP_SIZE, flip_y, photo_to_crop
 from util.face_detection import FaceDetector, check_points_inside, read_detections
 from util.files import InputError
+from util.frozen_landmarks import landmark_detector
 from util.photos import read_photo
 from util.skin_mask import skin_posterior
 
@@ -33,11 +34,13 @@ class Photo(NamedTuple):
 
 class PhotoFolder(Dataset):
     """photos: paths. for_fit: find 68 landmarks and the attention mask too. all_faces: every face of a photo, not the
-    one in detections/ or the largest."""
+    one in detections/ or the largest. lm_model: folder of the TensorFlow landmark detector, if there is one."""
 
-    def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False):
+    def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
+                 lm_model: Path = Path("checkpoints/lm_model")):
         self.photos, self.for_fit, self.all_faces = photos, for_fit, all_faces
         self.detector = FaceDetector()
+        self.landmark_detector = landmark_detector(lm_model, self.detector) if for_fit else None
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -83,7 +86,7 @@ class PhotoFolder(Dataset):
         crop, trans_params = align(photo, flip_y(points, height))
         if not self.for_fit:
             return AlignedFace(name, crop, trans_params, photo_to_crop(flip_y(points, height), trans_params), None)
-        landmarks = self.detector.predict_landmarks(photo, points)
+        landmarks = self.landmark_detector.predict_landmarks(photo, points)
         landmarks = photo_to_crop(flip_y(landmarks, height), trans_params)
         return AlignedFace(name, crop, trans_params, landmarks, attention_mask(crop, landmarks))
 

@@ -94,7 +94,7 @@ def reconstruct_folder(options) -> int:
     except OSError as error:
         raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
                          "--checkpoints_dir") from error
-    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces)
+    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model")
     skipped = reconstruct(reconstructor, dataset, folder, options.batch_size, options.num_threads, options.verbose)
     if skipped:
         write_lines(skipped_list, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])
