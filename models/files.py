@@ -8,7 +8,7 @@ import torch
 from scipy.io import loadmat
 
 from models.open_face_model import load_open_face_model
-from models.regressor import Regressor
+from models.regressor import BACKBONES, Regressor, backbone_of
 from util.files import InputError
 
 DEFAULT_MODEL, OPEN_MODEL = "BFM_model_front.mat", "open_face_model.npz"
@@ -41,20 +41,15 @@ def load_regressor(path: Path, backbone: str | None = None) -> Regressor:
     if not path.is_file():
         raise InputError(f"no checkpoint {path}: {_present(path)}. Without a checkpoint, "
                          "--epoch=0 --fit_iters=100 fits the face model to each photo")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise InputError(f"the checkpoint {path} cannot be read: it is incomplete, or no file of torch.save with "
-                         f"tensors only ({type(error).__name__})") from error
-    state = checkpoint.get("net_recon") if isinstance(checkpoint, dict) else None
+    state = load_weights(path, "checkpoint").get("net_recon")
     if not isinstance(state, dict):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
-    found = _backbone_of(state)
+    found = backbone_of(state)
     if found is None:
-        raise InputError(f"the network in {path} is none of resnet18, resnet34, resnet50")
+        raise InputError(f"the network in {path} is none of {', '.join(BACKBONES)}")
     if backbone not in (None, found):
         raise InputError(f"--net_recon={backbone}, but {path} holds a {found}: leave the option out")
-    network = Regressor(found, use_last_fc="backbone.fc.weight" in state)
+    network = Regressor(found, use_last_fc="final_layers.0.weight" not in state)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -62,12 +57,17 @@ def load_regressor(path: Path, backbone: str | None = None) -> Regressor:
     return network
 
 
-def _backbone_of(state: dict) -> str | None:
-    if "backbone.layer1.0.conv1.weight" not in state:
-        return None
-    if "backbone.layer1.0.conv3.weight" in state:
-        return "resnet50"
-    return "resnet34" if "backbone.layer1.2.conv1.weight" in state else "resnet18"
+def load_weights(path: Path, kind: str) -> dict:
+    """The dictionary in a file of torch.save; no code in it is run. kind: what the messages call the file. Raises
+    InputError."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
+                         f"tensors only ({type(error).__name__})") from error
+    if not isinstance(weights, dict):
+        raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}")
+    return weights
 
 
 def _present(path: Path) -> str:

@@ -39,3 +39,12 @@ class Regressor(nn.Module):
         if not hasattr(self, "final_layers"):
             return features
         return torch.cat([head(features[..., None, None]).flatten(1) for head in self.final_layers], 1)
+
+
+def backbone_of(state: dict) -> str | None:
+    """Which of BACKBONES the weights of a regressor are of; None: of none."""
+    if "backbone.layer1.0.conv1.weight" not in state:
+        return None
+    if "backbone.layer1.0.conv3.weight" in state:
+        return "resnet50"
+    return "resnet34" if "backbone.layer1.2.conv1.weight" in state else "resnet18"
