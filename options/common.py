@@ -89,9 +89,6 @@ def add_model_options(parser: Parser):
     group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
                        help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
                             "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")
-    group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
-                       help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
-                            "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")
     parser.flag("--use_opengl", True, "accepted, no effect")
 
 
