@@ -22,6 +22,11 @@ def color_loss(render: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) ->
     return (mask * pixel_distance(render, photo)).sum() / mask.sum().clamp(min=1)
 
 
+def perceptual_loss(render_embedding: torch.Tensor, photo_embedding: torch.Tensor) -> torch.Tensor:
+    """1 - cosine of two identity embeddings (B, D) of unit length, mean over the batch."""
+    return (1 - (render_embedding * photo_embedding).sum(1)).mean()
+
+
 def landmark_loss(predicted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
     """Weighted mean squared distance of landmarks (B, 68, 2), px."""
     weights = LANDMARK_WEIGHTS.to(predicted)

@@ -34,6 +34,11 @@ def test_color_of_an_empty_mask_is_zero(golden):
     assert losses.color_loss(photo, photo + 1, torch.zeros(2, 1, 48, 40)) == golden["photo_loss_zero_mask"]
 
 
+def test_perceptual(golden):
+    render, photo = tensor(golden, "perc_A"), torch.from_numpy(golden["perc_B"])
+    check(losses.perceptual_loss(render, photo), golden["perc_loss"], (render, golden["perc_gradA"]))
+
+
 def test_landmarks(golden):
     predicted, given = tensor(golden, "lm_pred"), torch.from_numpy(golden["lm_gt"])
     check(losses.landmark_loss(predicted, given), golden["lm_loss"], (predicted, golden["lm_grad"]))

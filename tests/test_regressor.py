@@ -1,31 +1,11 @@
-import zlib
-
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from conftest import GOLDEN, filled
 
 from models.files import load_regressor
 from models.regressor import Regressor
 from util.files import InputError
-
-
-def filled(network):
-    """Weights from the names of the parameters: the same everywhere, without a file."""
-    def values(key, shape):
-        u = np.random.default_rng(zlib.crc32(key.encode())).random(shape)
-        if key.endswith("num_batches_tracked"):
-            return 0 * u
-        if key.endswith("running_var"):
-            return 0.75 + 0.5 * u
-        if key.endswith(("running_mean", "bias")):
-            return 0.2 * (u - 0.5)
-        return 0.5 + 0.5 * u if len(shape) == 1 else (2 * u - 1) * np.sqrt(3 / np.prod(shape[1:]))
-
-    state = network.state_dict()
-    network.load_state_dict({key: torch.from_numpy(np.asarray(values(key, tuple(old.shape)))).to(old.dtype)
-                             for key, old in state.items()})
-    return network.eval()
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50"])
