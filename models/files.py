@@ -1,60 +1,122 @@
 """Face models and trained networks from their files."""
-import pickle
-import zipfile
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat
+from scipy.io import savemat
+from torch import nn
 
+from models import basel
 from models.open_face_model import load_open_face_model
 from models.regressor import BACKBONES, Regressor, backbone_of
-from util.files import InputError
+from util import assets
+from util.files import InputError, atomic_write
+from util.mat_files import read_mat
 
-DEFAULT_MODEL, OPEN_MODEL = "BFM_model_front.mat", "open_face_model.npz"
-MODEL_KEYS = ("meanshape", "meantex", "idBase", "exBase", "texBase", "tri", "point_buf", "tri_mask2", "keypoints",
-              "frontmask2_idx", "skinmask")
+DEFAULT_MODEL, OPEN_MODEL = assets.BASEL_FRONT.name, assets.OPEN_MODEL.name
+FACE_MODEL_SHAPES = {
+    "meanshape": (1, None), "meantex": (1, None), "idBase": (None, None), "exBase": (None, None),
+    "texBase": (None, None), "tri": (None, 3), "point_buf": (None, 8), "tri_mask2": (None, 3), "keypoints": (1, 68),
+    "frontmask2_idx": (None, 1), "skinmask": (1, None)}
 
 
 def load_face_model_data(folder: Path, name: str = DEFAULT_MODEL) -> dict[str, np.ndarray]:
-    """The arrays of the face model `name` in the folder, in the layout of BFM_model_front.mat. Where there is no
-    BFM_model_front.mat, the open model takes its place. Raises InputError."""
+    """The arrays of the face model `name` in the folder, in the layout of BFM_model_front.mat.
+
+    Where there is no BFM_model_front.mat, it is derived from the Basel Face Model 2009 in the folder and kept there;
+    without that model the open one takes its place. Raises InputError.
+    """
     path = folder / name
-    if not path.exists() and name == DEFAULT_MODEL:
+    if name == DEFAULT_MODEL and not path.exists():
+        if basel.is_there(folder):
+            return _derive_and_keep(path)
         path = folder / OPEN_MODEL
     if not path.exists():
         raise InputError(f"no face model {path}: give its folder with --bfm_folder and its name with --bfm_model; "
                          f"the open model is {OPEN_MODEL} in the repository's folder BFM")
-    try:
-        data = load_open_face_model(path) if path.suffix == ".npz" else loadmat(path)
-    except Exception as error:   # the readers raise all kinds for a broken file
-        raise InputError(f"the face model {path} cannot be read, it is broken or of another kind ({error})") from error
-    missing = [key for key in MODEL_KEYS if key not in data]
-    if missing:
-        raise InputError(f"{path} is no face model of the layout of {DEFAULT_MODEL}: it lacks {', '.join(missing)}")
+    data = _read_open_model(path) if path.suffix == ".npz" else read_mat(path, FACE_MODEL_SHAPES)
+    _check_face_model(data, path)
     return data
+
+
+def _derive_and_keep(path: Path) -> dict[str, np.ndarray]:
+    data = basel.derive(path.parent)
+    _check_face_model(data, path.parent)
+    try:
+        with atomic_write(path) as temporary:
+            savemat(temporary, data)
+        print(f"{path}: derived from the Basel Face Model 2009", file=sys.stderr)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be kept and is derived anew each time: {error}", stacklevel=3)
+    return data
+
+
+def _read_open_model(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_open_face_model(path)
+    except Exception as error:   # the reader raises all kinds for a broken file
+        raise InputError(f"the face model {path} cannot be read, it is broken or of another kind ({error})") from error
+
+
+def _check_face_model(data: dict[str, np.ndarray], source: Path):
+    """Raises InputError unless the arrays fit together."""
+    vertices, triangles, front = len(data["point_buf"]), len(data["tri"]), len(data["frontmask2_idx"])
+    lengths = {name: data[name].size for name in ("meanshape", "meantex")}
+    lengths |= {name: len(data[name]) for name in ("idBase", "exBase", "texBase")}
+    lengths["skinmask"] = 3 * data["skinmask"].size
+    for name, length in lengths.items():
+        if length != 3 * vertices:
+            raise InputError(f"{source} has no sound face model: {name} is of {length / 3:g} vertices, point_buf of "
+                             f"{vertices}")
+    counted = {"tri": vertices, "point_buf": triangles + 1, "keypoints": vertices, "frontmask2_idx": vertices,
+               "tri_mask2": front}
+    for name, count in counted.items():
+        if data[name].min(initial=count) < 1 or data[name].max(initial=1) > count:
+            raise InputError(f"{source} has no sound face model: {name} must count from 1 to {count}")
 
 
 def load_regressor(path: Path, backbone: str | None = None) -> Regressor:
     """The network of a checkpoint; its kind is read from the checkpoint's own keys and must be `backbone`, where that
     is given. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"no checkpoint {path}: {_present(path)}. Without a checkpoint, "
-                         "--epoch=0 --fit_iters=100 fits the face model to each photo")
-    state = load_weights(path, "checkpoint").get("net_recon")
-    if not isinstance(state, dict):
-        raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
+    state = load_checkpoint(path)["net_recon"]
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")   # of a network saved while parallel
     found = backbone_of(state)
     if found is None:
         raise InputError(f"the network in {path} is none of {', '.join(BACKBONES)}")
     if backbone not in (None, found):
         raise InputError(f"--net_recon={backbone}, but {path} holds a {found}: leave the option out")
     network = Regressor(found, use_last_fc="final_layers.0.weight" not in state)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the network in {path} does not fit: {error}") from error
+    load_state(network, state, path)
     return network
+
+
+def load_checkpoint(path: Path) -> dict:
+    """What is in a checkpoint: the weights `net_recon`, and the states of optimiser and scheduler, `opt_00` and
+    `sched_00`. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"no checkpoint {path}: {_present(path)}. Without a checkpoint, "
+                         "--epoch=0 --fit_iters=100 fits the face model to each photo")
+    checkpoint = load_weights(path, "checkpoint")
+    if not isinstance(checkpoint.get("net_recon"), dict):
+        raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
+    return checkpoint
+
+
+def load_imagenet_init(regressor: Regressor, path: Path):
+    """Fill the network up to its pooled feature with torchvision's ImageNet weights. Raises InputError."""
+    if not path.is_file():
+        raise InputError(assets.IMAGENET.missing(path))
+    state = load_weights(path, "ImageNet weights")
+    found = backbone_of({f"backbone.{key}": value for key, value in state.items()})
+    wanted = backbone_of(regressor.state_dict())
+    if found != wanted:
+        raise InputError(f"{path} (--init_path) holds a {found or 'network of another kind'}, to start a {wanted} "
+                         "(--net_recon)")
+    own_last_layer = {key: value for key, value in regressor.backbone.state_dict().items() if key.startswith("fc.")}
+    trained = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    load_state(regressor.backbone, trained | own_last_layer, path)
 
 
 def load_weights(path: Path, kind: str) -> dict:
@@ -62,12 +124,25 @@ def load_weights(path: Path, kind: str) -> dict:
     InputError."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except Exception as error:   # the reader raises all kinds for a broken file
         raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
                          f"tensors only ({type(error).__name__})") from error
-    if not isinstance(weights, dict):
+    if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
         raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}")
     return weights
+
+
+def load_state(network: nn.Module, state: dict, source: Path):
+    """network.load_state_dict with one line for an error. Raises InputError also for weights that are no numbers."""
+    try:
+        missing, unknown = network.load_state_dict(state, strict=False)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise InputError(f"the network in {source} does not fit: {str(error).splitlines()[-1].strip()}") from error
+    if missing or unknown:
+        raise InputError(f"the network in {source} does not fit: it lacks {len(missing)} arrays and has {len(unknown)} "
+                         f"unknown ones, as {[*missing, *unknown][0]}")
+    if not all(values.isfinite().all() for values in network.state_dict().values()):
+        raise InputError(f"the network in {source} is broken: it has weights that are no numbers")
 
 
 def _present(path: Path) -> str:

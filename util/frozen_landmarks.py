@@ -10,11 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.io import loadmat
 
+from util import assets
 from util.coordinates import flip_y
 from util.face_detection import FaceDetector
 from util.files import InputError
+from util.mat_files import read_mat
 
 GRAPH, BOX_NETWORK, MEAN_FACE = "68lm_detector.pb", "BBRegressorParam_r.mat", "test_mean_face.txt"
 _BOX_SHAPES = {"W1": (200, 10), "B1": (200, 1), "W2": (3, 200), "B2": (3, 1)}
@@ -39,15 +40,15 @@ class FrozenLandmarkDetector:
 
     def __init__(self, folder: Path):
         self.graph = folder / GRAPH
-        for path, purpose in ((self.graph, "the landmark detector"), (folder / BOX_NETWORK, "its crop"),
-                              (folder / MEAN_FACE, "its mean face")):
+        for asset in (assets.LANDMARKS, assets.LANDMARKS_BOX, assets.LANDMARKS_MEAN):
+            path = folder / Path(asset.name).name
             if not path.is_file():
-                raise InputError(f"{path} is missing, {purpose}")
+                raise InputError(asset.missing(path))
         if importlib.util.find_spec("tensorflow") is None:
             raise InputError(f"the landmark detector {self.graph} needs TensorFlow: pip install tensorflow, or rename "
                              "the file, then dlib finds the landmarks")
-        self.box_network = _read_box_network(folder / BOX_NETWORK)
-        self.mean_face = _read_mean_face(folder / MEAN_FACE)
+        self.box_network = read_box_network(folder / BOX_NETWORK)
+        self.mean_face = read_mean_face(folder / MEAN_FACE)
 
     def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
         """The 68 landmarks of the face at five known points.
@@ -91,19 +92,13 @@ def cut_and_resize(photo: np.ndarray, left: int, top: int, size: int) -> np.ndar
     return cv2.resize(square, (_SIZE, _SIZE), interpolation=cv2.INTER_CUBIC).round().clip(0, 255)
 
 
-def _read_box_network(path: Path) -> list[np.ndarray]:
-    try:
-        values = loadmat(path)
-        arrays = [np.asarray(values[name], np.float64) for name in _BOX_SHAPES]
-    except Exception as error:   # the reader raises all kinds for a broken file
-        raise InputError(f"{path} cannot be read, it is broken or of another kind ({error})") from error
-    for (name, shape), array in zip(_BOX_SHAPES.items(), arrays, strict=True):
-        if array.shape != shape or not np.isfinite(array).all():
-            raise InputError(f"{path}: {name} must be {shape} finite numbers, not {array.shape}")
-    return arrays
+def read_box_network(path: Path) -> list[np.ndarray]:
+    """Weights and offsets of its two layers. Raises InputError."""
+    return [array.astype(np.float64) for array in read_mat(path, _BOX_SHAPES).values()]
 
 
-def _read_mean_face(path: Path) -> np.ndarray:
+def read_mean_face(path: Path) -> np.ndarray:
+    """(68, 2) px in the crop, y up. Raises InputError."""
     try:
         values = np.array(path.read_text().split(), np.float64)
     except (OSError, ValueError) as error:
