@@ -114,8 +114,9 @@ def load_imagenet_init(regressor: Regressor, path: Path):
     if found != wanted:
         raise InputError(f"{path} (--init_path) holds a {found or 'network of another kind'}, to start a {wanted} "
                          "(--net_recon)")
-    own_last_layer = {key: value for key, value in regressor.backbone.state_dict().items() if key.startswith("fc.")}
-    trained = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    last = BACKBONES[wanted].last
+    own_last_layer = {key: value for key, value in regressor.backbone.state_dict().items() if key.startswith(last)}
+    trained = {key: value for key, value in state.items() if not key.startswith(last)}
     load_state(regressor.backbone, trained | own_last_layer, path)
 
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from models import arcface, dlib_face
-from models.files import load_weights
+from models.files import load_state, load_weights
+from util import assets
 from util.alignment import five_points
 from util.coordinates import CROP_SIZE, flip_y
 from util.files import InputError
@@ -124,8 +125,7 @@ def _matrix(factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 
 def _load_arcface(net_recog: str, path: Path) -> arcface.IResNet:
     if not path.is_file():
-        raise InputError(f"no recognition network {path} (--net_recog_path): get backbone.pth of an IResNet from "
-                         "insightface's arcface_torch model zoo, or use dlib's network, which needs no download "
+        raise InputError(f"{assets.RECOGNITION.missing(path)}; or use dlib's network, which needs no download "
                          "(--net_recog=dlib), or train without the identity loss (--w_feat=0)")
     state = load_weights(path, "recognition network")
     found = arcface.name_of(state)
@@ -134,8 +134,5 @@ def _load_arcface(net_recog: str, path: Path) -> arcface.IResNet:
                          + (f"an {found}: use --net_recog={found}" if found else
                             f"no IResNet of ArcFace ({', '.join(arcface.STAGES)})"))
     network = arcface.IResNet(net_recog)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"the recognition network in {path} does not fit: {error}") from error
+    load_state(network, state, path)
     return network

@@ -3,6 +3,8 @@ import argparse
 import math
 from pathlib import Path
 
+from models.regressor import BACKBONES
+
 TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 
 
@@ -71,7 +73,7 @@ def add_base_options(parser: Parser):
 
 def add_model_options(parser: Parser):
     group = parser.add_argument_group("model")
-    group.add_argument("--net_recon", default=None, choices=["resnet18", "resnet34", "resnet50"],
+    group.add_argument("--net_recon", default=None, choices=list(BACKBONES),
                        help="the network; by default what the checkpoint holds")
     group.add_argument("--init_path", type=Path, default=Path("checkpoints/init_model/resnet50-0676ba61.pth"),
                        help="training: ImageNet weights of torchvision to start a ResNet from")

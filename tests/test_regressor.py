@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN, filled
+from torchvision.models import mobilenet_v3_large
 
+from models.dlib_face import load_dlib_face
 from models.files import load_regressor
-from models.regressor import Regressor
+from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util.files import InputError
 
 
@@ -19,8 +21,45 @@ def test_keys_and_outputs_are_those_of_published_checkpoints(backbone, heads):
         assert np.abs(network(crops).numpy() - golden[f"{backbone}_{heads}"]).max() < 1e-5
 
 
-def test_an_untrained_network_predicts_the_mean_face():
-    assert not Regressor("resnet18")(torch.rand(2, 3, 224, 224)).any()
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_gradients_and_training_are_those_of_published_checkpoints(backbone):
+    golden = np.load(GOLDEN / "regressor.npz")
+    network = filled(Regressor(backbone))
+    crops = torch.from_numpy(np.random.default_rng(2024).random((2, 3, 224, 224))).float()
+    (network(crops) * torch.arange(257).cos()).sum().backward()
+    for name, parameter in network.named_parameters():
+        if f"{backbone}_grad_{name}_idx" in golden:
+            expected = golden[f"{backbone}_grad_{name}_val"]
+            gradient = parameter.grad.flatten()[golden[f"{backbone}_grad_{name}_idx"]].numpy()
+            assert np.abs(gradient - expected).max() < 1e-3 * np.abs(expected).max()
+    with torch.no_grad():
+        output = network.train()(crops).numpy()
+    assert np.abs(output - golden[f"{backbone}_out_train_mode"]).max() < 5e-5   # in a batch of 2 rounding grows
+    assert np.abs(network.backbone.bn1.running_mean.numpy() - golden[f"{backbone}_running_mean_after"]).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [112, 224])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_an_untrained_network_predicts_the_mean_face(backbone, size):
+    coeffs = Regressor(backbone)(torch.rand(2, 3, size, size))
+    assert coeffs.shape == (2, 257) and not coeffs.any()
+
+
+def test_mobilenet_has_the_names_of_torchvision():
+    theirs = {f"backbone.{name}" for name in mobilenet_v3_large().state_dict() if "classifier" not in name}
+    ours = {name for name in Regressor("mobilenet_v3_large").state_dict() if not name.startswith("final_layers")}
+    assert ours == theirs
+
+
+def test_the_trunk_of_dlib_starts_with_what_dlib_knows():
+    recognition = load_dlib_face()
+    regressor = Regressor("dlib_resnet29")
+    init_from_dlib(regressor)
+    crops = torch.rand(2, 3, 150, 150)
+    with torch.no_grad():
+        features = regressor.backbone(crops)
+        assert torch.allclose(recognition.fc(features.view(2, 256, 4).mean(2)), recognition(crops), atol=1e-5)
+        assert not regressor(crops).any()
 
 
 @pytest.fixture
@@ -31,8 +70,15 @@ def checkpoint(tmp_path):
     return path
 
 
-def test_the_kind_of_network_is_read_from_the_checkpoint(checkpoint):
-    assert len(load_regressor(checkpoint).backbone.layer1) == 2
+@pytest.mark.parametrize("use_last_fc", [False, True])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_kind_of_network_is_read_from_the_checkpoint(checkpoint, backbone, use_last_fc):
+    network = filled(Regressor(backbone, use_last_fc))
+    torch.save({"net_recon": network.state_dict()}, checkpoint)
+    loaded = load_regressor(checkpoint).eval()
+    crops = torch.rand(1, 3, 64, 64)
+    assert backbone_of(loaded.state_dict()) == backbone
+    assert torch.equal(loaded(crops), network(crops))
 
 
 def test_another_kind_of_network_is_refused(checkpoint):
