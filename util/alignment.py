@@ -29,7 +29,7 @@ MIRRORED_LANDMARKS = np.array([
 ])
 
 # The crop shows the standard points, in units of 1, magnified this much.
-_CROP_SCALE = 102.0
+FACE_SCALE = 102.0
 _MAX_SCALE = 50.0  # from photo to crop: eyes just over a pixel apart
 
 
@@ -72,7 +72,7 @@ def _scale_and_center(points):
                          "give both eyes, the nose tip and both mouth corners")
     standard = np.column_stack([STANDARD_POINTS, np.ones(5)])
     solution = np.linalg.lstsq(standard, points, rcond=None)[0]
-    scale = _CROP_SCALE / np.linalg.norm(solution[:3], axis=0).mean()
+    scale = FACE_SCALE / np.linalg.norm(solution[:3], axis=0).mean()
     if scale > _MAX_SCALE:
         raise InputError("the five points of the face are within a few pixels: the face is too small")
     return scale, solution[3]

@@ -1,0 +1,161 @@
+"""Endless faces of a face model in random scenes, with the coefficients that made them."""
+import numpy as np
+import torch
+
+from datasets.synthetic_camera import Camera
+from datasets.synthetic_painter import paint, texture_bank
+from datasets.synthetic_scenes import Head, random_scene
+from models.coefficients import join, split
+from models.face_model import A0, A1, A2, AMBIENT, C0, C1, C2, FaceModel, light_bands, rotation
+from models.simplification import simplify
+from util.alignment import FACE_SCALE, STANDARD_POINTS, five_points
+from util.coordinates import CROP_SIZE
+from util.renderer import MeshRenderer
+
+# Triangles of the mesh to draw, per pixel of the picture's width: more are smaller than its pixels.
+TRIANGLES_PER_PIXEL = 110
+# Light, its three channels alike: mean and Cholesky factor of the covariance of the nine bands, ambient light included,
+# as fits to 162 photos find them.
+LIGHT_MEAN = np.array([1.0, -.13, .02, -.02, 0, -.01, .11, 0, 0])
+LIGHT_FACTOR = np.array([
+    [.314, 0, 0, 0, 0, 0, 0, 0, 0],
+    [.005, .110, 0, 0, 0, 0, 0, 0, 0],
+    [-.181, -.005, .162, 0, 0, 0, 0, 0, 0],
+    [-.004, .018, .001, .103, 0, 0, 0, 0, 0],
+    [.010, -.009, -.006, -.001, .053, 0, 0, 0, 0],
+    [.008, -.036, -.005, -.009, .012, .086, 0, 0, 0],
+    [.112, .004, -.097, -.006, 0, .029, .090, 0, 0],
+    [-.020, -.007, .003, -.006, -.023, .010, -.002, .097, 0],
+    [.006, .008, -.002, -.002, -.010, -.031, -.025, 0, .066]])
+# What each band adds where a surface is turned to the camera.
+FRONTAL = np.array([A0 * C0, 0, A1 * C1, 0, 0, 0, A2 * C2 / 3 ** .5, 0, 0])
+
+
+class SyntheticFaces:
+    """Random faces of any face model. size: pixels of the photos. The same seed and step give the same batch, in
+    any order and from any thread."""
+
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, seed: int, size: int = CROP_SIZE):
+        self.face_model, self.renderer, self.seed, self.size = face_model, renderer, seed, size
+        self.drawn = simplify(face_model, TRIANGLES_PER_PIXEL * size)
+        self.device = face_model.mean_shape.device
+        rng = np.random.default_rng(seed)
+        self.bank = torch.from_numpy(texture_bank(rng)).to(self.device)
+        self.camera = Camera(rng, self.device)
+        standard = torch.from_numpy(np.column_stack([STANDARD_POINTS, np.ones(5, np.float32)]))
+        self.from_points = torch.linalg.pinv(standard).to(self.device)   # (4, 5)
+        skin = self.drawn.skin_mask > 0
+        rows = (3 * skin.nonzero() + torch.arange(3, device=self.device)).view(-1, 3)
+        self.skin_mean = self.drawn.mean_tex[rows].mean(0) / 255           # (3,)
+        self.skin_base = self.drawn.tex_base[:, rows].mean(1) / 255        # (80, 3)
+
+    @torch.no_grad()
+    def batch(self, step: int, batch_size: int) -> dict[str, torch.Tensor]:
+        """photo (B, 3, S, S) RGB 0..1; landmarks (B, 68, 2) px in the 224 x 224 crop, y up; mask (B, 1, S, S) 0..1:
+        how much of the face is seen; coeffs (B, 257): the truth."""
+        rng = np.random.default_rng((self.seed, step))
+        coeffs = self.coefficients(rng, batch_size)
+        photo, mask = self.photos(coeffs, rng)
+        return {"photo": photo, "landmarks": self.face_model.landmarks(coeffs), "mask": mask, "coeffs": coeffs}
+
+    def coefficients(self, rng: np.random.Generator, count: int) -> torch.Tensor:
+        """Random faces (B, 257), placed as an alignment by five points places them."""
+        parts = {
+            "id": rng.normal(0, 1, (count, 80)) * rng.uniform(.6, 1.3, (count, 1)),
+            "exp": rng.normal(0, 1, (count, 64)) * rng.choice([.2, .5, .5, .9], (count, 1)),
+            "tex": rng.normal(0, 1, (count, 80)) * rng.uniform(.7, 1.3, (count, 1)),
+            "angle": random_angles(rng, count),
+            "gamma": random_light(rng, count).reshape(count, 27),
+            "trans": np.zeros((count, 3)),
+        }
+        parts = {name: torch.from_numpy(part.astype(np.float32)).to(self.device) for name, part in parts.items()}
+        parts["exp"] = self.posed_expression(rng, parts["id"], parts["exp"])
+        parts["trans"] = self.aligned_translation(rng, parts)
+        return join(parts)
+
+    def posed_expression(self, rng, identity: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
+        """Expressions (B, 64) with some eyes closed, mouths opened and smiles put on: the likeliest change of the
+        coefficients that gives the landmarks the wanted distances."""
+        count = len(expression)
+        base = self.face_model.shape_base[80:].view(64, -1, 3)[:, self.face_model.keypoints]   # (64, 68, 3)
+
+        def move(distance, change):
+            nonlocal expression
+            shape = self.face_model.shape(identity, expression, self.face_model.keypoints)
+            direction = distance(base)                                                    # (64,)
+            direction = direction / direction.square().sum().clamp(min=1e-6)
+            wanted = change(distance(shape).cpu().numpy())
+            step = torch.from_numpy(np.float32(wanted))[:, None].to(direction) * direction
+            expression = expression + step
+
+        def eyes(points):
+            return (points[:, [37, 38, 43, 44], 1] - points[:, [41, 40, 47, 46], 1]).mean(1)
+
+        def lips(points):
+            return points[:, 62, 1] - points[:, 66, 1]
+
+        def smile(points):
+            wide = points[:, 54, 0] - points[:, 48, 0]
+            return wide + points[:, [48, 54], 1].mean(1) - points[:, [51, 57], 1].mean(1)
+
+        closing = rng.uniform(.5, 1, count) * (rng.random(count) < .2)
+        opening = np.abs(rng.normal(0, .2, count)) * (rng.random(count) < .45)
+        smiling = np.abs(rng.normal(0, .15, count)) * (rng.random(count) < .4)
+        move(smile, lambda _: smiling)
+        move(lips, lambda now: np.maximum(opening - np.maximum(now, 0), 0) + np.maximum(-now, 0))
+        move(eyes, lambda now: -closing * now)
+        return expression
+
+    def aligned_translation(self, rng, parts: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Where the faces (translation (B, 3)) are when their photos have been aligned by five detected points."""
+        model, count = self.face_model, len(parts["id"])
+        shape = model.shape(parts["id"], parts["exp"], model.keypoints)
+        # Detections are a few pixels off, some of them more.
+        error = rng.normal(0, 1, (count, 5, 2)) * rng.gamma(2, 1, (count, 1, 1))
+        error = torch.from_numpy(error.astype(np.float32)).to(self.device)
+        trans = parts["trans"]
+        for _ in range(3):
+            points = five_points(model.project(model.to_camera(shape, parts["angle"], trans))) + error
+            solution = self.from_points @ points                                             # (B, 4, 2)
+            scale = solution[:, :3].norm(dim=1).mean(1, keepdim=True) / FACE_SCALE
+            distance = (model.camera_d - trans[:, 2:]) * scale
+            shift = (CROP_SIZE / 2 - solution[:, 3]) * distance / model.focal / scale
+            trans = torch.cat([trans[:, :2] + shift, model.camera_d - distance], 1)
+        return trans
+
+    def photos(self, coeffs: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Photos (B, 3, S, S) of the faces in random scenes, and how much of each face is seen (B, 1, S, S)."""
+        model = self.drawn
+        face = split(coeffs)
+        shape, turn = model.shape(face["id"], face["exp"]), rotation(face["angle"])
+        normals = model.normals(shape) @ turn
+        attributes = torch.cat([model.color(model.albedo(face["tex"]), normals, face["gamma"]), normals], 2)
+        vertices = model.to_camera(shape, face["angle"], face["trans"])
+        mask, _, image = self.renderer(vertices, model.tri, attributes, self.size)
+
+        points = self.face_model.shape(face["id"], face["exp"], self.face_model.keypoints)
+        head = Head(points.cpu().numpy(), turn.cpu().numpy(), face["trans"].cpu().numpy(),
+                    model.focal, model.center, model.camera_d)
+        skin = (self.skin_mean + face["tex"] @ self.skin_base).clamp(.02, 1).cpu().numpy()
+        bands = light_bands(face["gamma"])
+        light = (bands.cpu().numpy() @ FRONTAL).clip(.05)
+        photo, visible = paint(image, mask, bands, *random_scene(rng, head, skin, light), self.bank)
+        return self.camera(photo, rng), visible
+
+
+def random_angles(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(B, 3) radian about x, y, z: mostly frontal, with heavy tails (Student's t), up to 30, 60 and 25 degrees."""
+    degrees = rng.standard_t(5, (count, 3)) * [8, 16, 6] + [2.5, 0, 0]
+    return np.radians(np.clip(degrees, [-30, -60, -25], [30, 60, 25]))
+
+
+def random_light(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Light (B, 3, 9) without the ambient part: about white, from dark to bright, some from one side."""
+    white = LIGHT_MEAN + rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T                   # (B, 9)
+    # the brightness of a face turned to the camera stays within what photos show
+    front = white @ FRONTAL
+    white *= (np.clip(front, .35, 1.6) / np.maximum(front, .1))[:, None]
+    warm = rng.normal(0, .08, (count, 1)) * [1, 0, -1] + rng.normal(0, .03, (count, 3))
+    light = white[:, None] * np.exp(warm)[..., None] + rng.normal(0, .02, (count, 3, 9))
+    light[..., 0] -= AMBIENT
+    return light

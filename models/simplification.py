@@ -1,0 +1,50 @@
+"""A face model with fewer vertices, to render small pictures quickly."""
+import copy
+
+import numpy as np
+import torch
+
+from models.face_model import FaceModel
+
+
+def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
+    """The face model on a choice of its vertices, with about so many triangles, or as it is where it has no more.
+
+    Quadric edge collapse on the mean face; each new vertex is the old one nearest to it among those it stands for,
+    so that every coefficient keeps its effect. Its keypoints are the nearest vertices left.
+    """
+    import fast_simplification
+    if len(face_model.tri) <= triangles:
+        return face_model
+    device = face_model.mean_shape.device
+    points, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
+    *_, collapses = fast_simplification.simplify(points, tri, target_count=triangles, return_collapses=True)
+    merged, faces, stands_for = fast_simplification.replay_simplification(points, tri, collapses)
+    by_distance = np.argsort(-np.linalg.norm(points - merged[stands_for], axis=1), kind="stable")
+    chosen = np.zeros(len(merged), np.int64)
+    chosen[stands_for[by_distance]] = by_distance            # the nearest comes last and stays
+    rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
+
+    small = copy.deepcopy(face_model)
+    for name in ("mean_shape", "mean_tex"):
+        setattr(small, name, getattr(face_model, name)[rows])
+    for name in ("shape_base", "tex_base"):
+        setattr(small, name, getattr(face_model, name)[:, rows].contiguous())
+    small.tri = torch.from_numpy(faces.astype(np.int32)).to(device)
+    small.point_buf = torch.from_numpy(_faces_round_vertices(faces, len(chosen))).to(device)
+    small.keypoints = torch.from_numpy(stands_for.astype(np.int64)).to(device)[face_model.keypoints]
+    inner = stands_for[face_model.inner_tri.cpu().numpy()].astype(np.int32)
+    small.inner_tri = torch.from_numpy(inner[[len(set(corners)) == 3 for corners in inner.tolist()]]).to(device)
+    small.skin_mask = face_model.skin_mask[torch.from_numpy(chosen).to(device)]
+    return small
+
+
+def _faces_round_vertices(faces: np.ndarray, count: int) -> np.ndarray:
+    """(count, most faces round a vertex) int32 face indices, padded with the number of faces."""
+    corner = faces.ravel()
+    order = np.argsort(corner, kind="stable")
+    valence = np.bincount(corner, minlength=count)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(valence) - valence, valence)
+    table = np.full((count, valence.max()), len(faces), np.int32)
+    table[corner[order], place] = order // 3
+    return table
