@@ -61,8 +61,8 @@ def load_recognition(net_recog: str, path: Path) -> Recognition:
     """The recognition network by its name, one of `NETWORKS`: ArcFace's with the weights in the file, or dlib's, which
     takes its weights from the package face_recognition_models. Raises InputError.
 
-    dlib's embeddings have a large common part: 1 - cosine is about 0.05 for two photos of a person, 0.09 at its limit
-    for the same person and 0.2 for two persons, a fifth of ArcFace's. So `--w_feat 1` weighs it as 0.2 does ArcFace.
+    dlib's embeddings have a large common part: 1 - cosine of two persons is about 0.18 (of ArcFace's about 1), and 0.09
+    where their distance is 0.6, dlib's limit for the same person. So `--w_feat=1` weighs it as 0.2 does ArcFace.
     """
     if net_recog == "dlib":
         return Recognition(dlib_face.load_dlib_face(), chip_matrix, dlib_face.CHIP_SIZE)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import GOLDEN, filled
-from torchvision.models import mobilenet_v3_large
+from torchvision.models import get_model
 
 from models.dlib_face import load_dlib_face
-from models.files import load_regressor
+from models.files import load_imagenet_init, load_regressor
 from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util.files import InputError
 
@@ -46,9 +46,23 @@ def test_an_untrained_network_predicts_the_mean_face(backbone, size):
 
 
 def test_mobilenet_has_the_names_of_torchvision():
-    theirs = {f"backbone.{name}" for name in mobilenet_v3_large().state_dict() if "classifier" not in name}
+    theirs = {f"backbone.{name}" for name in get_model("mobilenet_v3_large").state_dict() if "classifier" not in name}
     ours = {name for name in Regressor("mobilenet_v3_large").state_dict() if not name.startswith("final_layers")}
     assert ours == theirs
+
+
+@pytest.mark.parametrize("backbone, last", [("resnet18", "fc"), ("mobilenet_v3_large", "classifier")])
+def test_imagenet_weights_fill_all_but_the_last_layer(tmp_path, backbone, last):
+    theirs = filled(get_model(backbone))
+    torch.save(theirs.state_dict(), tmp_path / "imagenet.pth")
+    setattr(theirs, last, torch.nn.Identity())
+    crops = torch.rand(1, 3, 64, 64)
+    for use_last_fc in (False, True):
+        regressor = Regressor(backbone, use_last_fc).eval()
+        load_imagenet_init(regressor, tmp_path / "imagenet.pth")
+        assert not regressor(crops).any()
+        setattr(regressor.backbone, last, torch.nn.Identity())
+        assert torch.equal(regressor.backbone(crops), theirs(crops))
 
 
 def test_the_trunk_of_dlib_starts_with_what_dlib_knows():
