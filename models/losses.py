@@ -4,6 +4,9 @@ Formulas: Deng et al., Accurate 3D Face Reconstruction with Weakly-Supervised Le
 """
 import torch
 
+from models.coefficients import SIZE, SLICES, split
+from models.face_model import FaceModel, light_basis
+
 # The tip of the nose and the inner lips (29 to 31 and 61 to 68, counted from 1) weigh more than the contour.
 LANDMARK_WEIGHTS = torch.ones(68)
 LANDMARK_WEIGHTS[28:31] = 20
@@ -51,3 +54,28 @@ def reflectance_loss(albedo: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
     skin = skin.view(1, -1, 1)
     mean = (albedo * skin).sum(1, keepdim=True) / skin.sum()
     return ((albedo - mean) * skin).square().sum() / (len(albedo) * skin.sum())
+
+
+GREY_LEVELS_PER_PIXEL = 4   # of error in colour that weigh as much as a pixel of error in place
+
+
+@torch.no_grad()
+def coefficient_effects(face_model: FaceModel) -> torch.Tensor:
+    """How far one unit of each coefficient (257,) changes the mean face, root mean square, so that unlike
+    coefficients can be compared: identity and expression in mm of the vertices, angle and translation in px of the
+    landmarks, which is about as much; albedo and light in grey levels of the vertices' colour, `GREY_LEVELS_PER_PIXEL`
+    of them for one."""
+    base = face_model.shape_base.view(len(face_model.shape_base), -1, 3)
+    shape = 100 * base.square().sum(2).mean(1).sqrt()
+    grey = 255 / GREY_LEVELS_PER_PIXEL
+    tex = grey * (face_model.tex_base / 255).square().mean(1).sqrt()
+    mean = torch.zeros(1, SIZE).to(base)
+    c = split(mean)
+    vertices, albedo = face_model.shape(c["id"], c["exp"]), face_model.albedo(c["tex"])
+    lit = light_basis(face_model.normals(vertices)).unsqueeze(2) * albedo.unsqueeze(3)      # (1, N, 3, 9)
+    gamma = grey * (lit.square().mean((0, 1)) / 3).sqrt().flatten()
+    step = 1e-3
+    moved = (mean + step * torch.eye(SIZE).to(base))[[*range(SIZE)[SLICES["angle"]], *range(SIZE)[SLICES["trans"]]]]
+    place = (face_model.landmarks(moved) - face_model.landmarks(mean)) / step               # (6, 68, 2)
+    place = place.square().sum(2).mean(1).sqrt()
+    return torch.cat([shape, tex, place[:3], gamma, place[3:]])

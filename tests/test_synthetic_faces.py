@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from datasets.synthetic_faces import SyntheticFaces
-from models.coefficients import split
+from models.coefficients import SLICES, split
 from models.face_model import FaceModel
+from models.losses import coefficient_effects
 from models.simplification import simplify
 from util.alignment import align, five_points
 from util.coordinates import flip_y
@@ -109,3 +110,18 @@ def test_other_models_than_the_shipped_one_work(face_model):
     batch = SyntheticFaces(coarse, MeshRenderer(), seed=0, size=32).batch(0, 2)
     assert batch["photo"].shape == (2, 3, 32, 32) and batch["mask"].max() > 0.9
     torch.testing.assert_close(coarse.landmarks(batch["coeffs"]), batch["landmarks"])
+
+
+@pytest.mark.parametrize("name, first, rms", [("id", 0, "mm"), ("exp", 3, "mm"), ("tex", 2, "grey"), ("angle", 1, "px"),
+                                              ("gamma", 10, "grey"), ("trans", 0, "px"), ("trans", 2, "px")])
+def test_the_effect_of_a_coefficient_is_what_one_unit_of_it_changes(face_model, name, first, rms):
+    coeffs = torch.zeros(2, 257)
+    number = SLICES[name].start + first
+    coeffs[1, number] = step = 1e-2
+    face = face_model(coeffs)
+    values = {"mm": 100 * face.vertices, "grey": 255 / 4 * (face.albedo if name == "tex" else face.color),
+              "px": face.landmarks}[rms]
+    change = (values[1] - values[0]).square()
+    # of points: the distance; of colours: per channel
+    change = change.mean() if rms == "grey" else change.sum(1).mean()
+    assert coefficient_effects(face_model)[number] == pytest.approx(change.sqrt().item() / step, rel=0.02)
