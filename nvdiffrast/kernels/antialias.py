@@ -21,7 +21,8 @@ wp.set_module_options({"enable_backward": False})
 class Crossing:
     """Where the nearer triangle ends between two pixels."""
 
-    weight: float  # how much of the other pixel is blended into this one
+    other: int  # the neighbour
+    weight: float  # how much of the neighbour is blended into this pixel
     slope: float  # d weight / d distance; 0 without a silhouette
     start: int  # the edge's vertices
     end: int
@@ -59,12 +60,16 @@ def crossing(
     opposite: wp.array1d(dtype=wp.vec3i),
     item: int,
     pixel: int,
-    other: int,
+    k: int,
     width: int,
     height: int,
 ):
-    """The crossing between a pixel and its neighbour."""
+    """The crossing between a pixel and its neighbour k."""
     result = Crossing()
+    other = neighbour(pixel, k, width, height)
+    if other < 0:
+        return result
+    result.other = other
     here = rast[item, pixel]
     there = rast[item, other]
     if here[3] == there[3]:
@@ -106,8 +111,7 @@ def crossing(
                 distance = d
                 chosen = i
                 steep = wp.abs(n[0]) * float(height) >= wp.abs(n[1]) * float(width)
-    is_row = wp.abs(pixel - other) == 1 and width > 1
-    if chosen < 0 or steep != is_row:
+    if chosen < 0 or steep != (k < 2):
         return result
 
     a = wp.where(chosen == 0, q, wp.where(chosen == 1, r, p))
@@ -139,19 +143,19 @@ def antialias(
     opposite: wp.array1d(dtype=wp.vec3i),  # (F,) the vertex across the edge opposite to each corner, or -1
     width: int,
     height: int,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    for c in range(color.shape[2]):
-        out[item, pixel, c] = color[item, pixel, c]
-    k = int(0)
-    while k < 4:
-        other = neighbour(pixel, k, width, height)
-        if other >= 0:
-            x = crossing(rast, pos, tri, opposite, item, pixel, other, width, height)
+    item, first = wp.tid()
+    for pixel in range(first, width * height, stride):
+        for c in range(color.shape[2]):
+            out[item, pixel, c] = color[item, pixel, c]
+        k = int(0)
+        while k < 4:
+            x = crossing(rast, pos, tri, opposite, item, pixel, k, width, height)
             if x.slope != 0.0:
                 for c in range(color.shape[2]):
-                    out[item, pixel, c] += x.weight * (color[item, other, c] - color[item, pixel, c])
-        k += 1
+                    out[item, pixel, c] += x.weight * (color[item, x.other, c] - color[item, pixel, c])
+            k += 1
 
 
 @wp.kernel
@@ -167,23 +171,23 @@ def antialias_backward(
     width: int,
     height: int,
     boost: float,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    for c in range(color.shape[2]):
-        wp.atomic_add(grad_color, item, pixel, c, grad_out[item, pixel, c])
-    shape = wp.min(item, pos.shape[0] - 1)
-    k = int(0)
-    while k < 4:
-        other = neighbour(pixel, k, width, height)
-        if other >= 0:
-            x = crossing(rast, pos, tri, opposite, item, pixel, other, width, height)
+    item, first = wp.tid()
+    for pixel in range(first, width * height, stride):
+        for c in range(color.shape[2]):
+            wp.atomic_add(grad_color, item, pixel, c, grad_out[item, pixel, c])
+        shape = wp.min(item, pos.shape[0] - 1)
+        k = int(0)
+        while k < 4:
+            x = crossing(rast, pos, tri, opposite, item, pixel, k, width, height)
             if x.slope != 0.0:
                 g = float(0.0)
                 for c in range(color.shape[2]):
                     go = grad_out[item, pixel, c]
                     wp.atomic_add(grad_color, item, pixel, c, -x.weight * go)
-                    wp.atomic_add(grad_color, item, other, c, x.weight * go)
-                    g += go * (color[item, other, c] - color[item, pixel, c])
+                    wp.atomic_add(grad_color, item, x.other, c, x.weight * go)
+                    g += go * (color[item, x.other, c] - color[item, pixel, c])
                 # distance = near / (near - far) in terms of the edge function at both pixels.
                 a = pos[shape, x.start]
                 b = pos[shape, x.end]
@@ -207,4 +211,4 @@ def antialias_backward(
                     gb = wp.cross(on_far, a_far)
                     add_position_gradient(grad_pos, shape, x.start, ga, x.far[0], x.far[1])
                     add_position_gradient(grad_pos, shape, x.end, gb, x.far[0], x.far[1])
-        k += 1
+            k += 1

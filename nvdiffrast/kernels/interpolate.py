@@ -12,42 +12,40 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.kernel
 def interpolate(
-    out: wp.array3d(dtype=wp.float32),  # (B, H*W, C)
-    out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K): d/dX, d/dY of each chosen channel; or empty
+    out: wp.array3d(dtype=wp.float32),  # (B, H*W, C) zeroed
+    out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K) zeroed: d/dX, d/dY of each chosen channel; or empty
     attr: wp.array3d(dtype=wp.float32),  # (1 or B, V, C)
     rast: wp.array2d(dtype=wp.vec4),
     rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0)
     tri: wp.array1d(dtype=wp.vec3i),
     channels: wp.array1d(dtype=wp.int32),  # (K,) the chosen channels
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    r = rast[item, pixel]
-    face = triangle_id(r[3])
-    corner = wp.vec3i(-1, -1, -1)
-    if face >= 0 and face < tri.shape[0]:
+    item, first = wp.tid()
+    for pixel in range(first, rast.shape[1], stride):
+        r = rast[item, pixel]
+        face = triangle_id(r[3])
+        if face < 0 or face >= tri.shape[0]:
+            continue
         corner = tri[face]
-    if not vertices_exist(corner, attr.shape[1]):
+        if not vertices_exist(corner, attr.shape[1]):
+            continue
+        shape = wp.min(item, attr.shape[0] - 1)
+        u = r[0]
+        v = r[1]
+        w = 1.0 - u - v
         for c in range(attr.shape[2]):
-            out[item, pixel, c] = 0.0
-        for k in range(out_da.shape[2]):
-            out_da[item, pixel, k] = 0.0
-        return
-    shape = wp.min(item, attr.shape[0] - 1)
-    u = r[0]
-    v = r[1]
-    w = 1.0 - u - v
-    for c in range(attr.shape[2]):
-        out[item, pixel, c] = (
-            u * attr[shape, corner[0], c] + v * attr[shape, corner[1], c] + w * attr[shape, corner[2], c]
-        )
-    if channels.shape[0] > 0:
-        db = rast_db[item, pixel]
-        for k in range(channels.shape[0]):
-            c = channels[k]
-            a0 = attr[shape, corner[0], c] - attr[shape, corner[2], c]
-            a1 = attr[shape, corner[1], c] - attr[shape, corner[2], c]
-            out_da[item, pixel, 2 * k] = db[0] * a0 + db[2] * a1
-            out_da[item, pixel, 2 * k + 1] = db[1] * a0 + db[3] * a1
+            out[item, pixel, c] = (
+                u * attr[shape, corner[0], c] + v * attr[shape, corner[1], c] + w * attr[shape, corner[2], c]
+            )
+        if channels.shape[0] > 0:
+            db = rast_db[item, pixel]
+            for k in range(channels.shape[0]):
+                c = channels[k]
+                a0 = attr[shape, corner[0], c] - attr[shape, corner[2], c]
+                a1 = attr[shape, corner[1], c] - attr[shape, corner[2], c]
+                out_da[item, pixel, 2 * k] = db[0] * a0 + db[2] * a1
+                out_da[item, pixel, 2 * k + 1] = db[1] * a0 + db[3] * a1
 
 
 @wp.kernel
@@ -62,48 +60,50 @@ def interpolate_backward(
     rast_db: wp.array2d(dtype=wp.vec4),
     tri: wp.array1d(dtype=wp.vec3i),
     channels: wp.array1d(dtype=wp.int32),
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    r = rast[item, pixel]
-    face = triangle_id(r[3])
-    if face < 0 or face >= tri.shape[0]:
-        return
-    corner = tri[face]
-    if not vertices_exist(corner, attr.shape[1]):
-        return
-    shape = wp.min(item, attr.shape[0] - 1)
-    to_attr = grad_attr.shape[0] > 0
-    u = r[0]
-    v = r[1]
-    w = 1.0 - u - v
-    gu = float(0.0)
-    gv = float(0.0)
-    for c in range(grad_out.shape[2]):
-        g = grad_out[item, pixel, c]
-        if to_attr:
-            wp.atomic_add(grad_attr, shape, corner[0], c, u * g)
-            wp.atomic_add(grad_attr, shape, corner[1], c, v * g)
-            wp.atomic_add(grad_attr, shape, corner[2], c, w * g)
-        gu += g * (attr[shape, corner[0], c] - attr[shape, corner[2], c])
-        gv += g * (attr[shape, corner[1], c] - attr[shape, corner[2], c])
-    if grad_rast.shape[0] > 0:
-        grad_rast[item, pixel] = wp.vec4(gu, gv, 0.0, 0.0)
-
-    if channels.shape[0] > 0 and grad_out_da.shape[0] > 0:
-        db = rast_db[item, pixel]
-        gdb = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        for k in range(channels.shape[0]):
-            c = channels[k]
-            gx = grad_out_da[item, pixel, 2 * k]
-            gy = grad_out_da[item, pixel, 2 * k + 1]
-            ga0 = gx * db[0] + gy * db[1]
-            ga1 = gx * db[2] + gy * db[3]
+    item, first = wp.tid()
+    for pixel in range(first, rast.shape[1], stride):
+        r = rast[item, pixel]
+        face = triangle_id(r[3])
+        if face < 0 or face >= tri.shape[0]:
+            continue
+        corner = tri[face]
+        if not vertices_exist(corner, attr.shape[1]):
+            continue
+        shape = wp.min(item, attr.shape[0] - 1)
+        to_attr = grad_attr.shape[0] > 0
+        u = r[0]
+        v = r[1]
+        w = 1.0 - u - v
+        gu = float(0.0)
+        gv = float(0.0)
+        for c in range(grad_out.shape[2]):
+            g = grad_out[item, pixel, c]
             if to_attr:
-                wp.atomic_add(grad_attr, shape, corner[0], c, ga0)
-                wp.atomic_add(grad_attr, shape, corner[1], c, ga1)
-                wp.atomic_add(grad_attr, shape, corner[2], c, -ga0 - ga1)
-            a0 = attr[shape, corner[0], c] - attr[shape, corner[2], c]
-            a1 = attr[shape, corner[1], c] - attr[shape, corner[2], c]
-            gdb += wp.vec4(gx * a0, gy * a0, gx * a1, gy * a1)
-        if grad_rast_db.shape[0] > 0:
-            grad_rast_db[item, pixel] = gdb
+                wp.atomic_add(grad_attr, shape, corner[0], c, u * g)
+                wp.atomic_add(grad_attr, shape, corner[1], c, v * g)
+                wp.atomic_add(grad_attr, shape, corner[2], c, w * g)
+            gu += g * (attr[shape, corner[0], c] - attr[shape, corner[2], c])
+            gv += g * (attr[shape, corner[1], c] - attr[shape, corner[2], c])
+        if grad_rast.shape[0] > 0:
+            grad_rast[item, pixel] = wp.vec4(gu, gv, 0.0, 0.0)
+
+        if channels.shape[0] > 0 and grad_out_da.shape[0] > 0:
+            db = rast_db[item, pixel]
+            gdb = wp.vec4(0.0, 0.0, 0.0, 0.0)
+            for k in range(channels.shape[0]):
+                c = channels[k]
+                gx = grad_out_da[item, pixel, 2 * k]
+                gy = grad_out_da[item, pixel, 2 * k + 1]
+                ga0 = gx * db[0] + gy * db[1]
+                ga1 = gx * db[2] + gy * db[3]
+                if to_attr:
+                    wp.atomic_add(grad_attr, shape, corner[0], c, ga0)
+                    wp.atomic_add(grad_attr, shape, corner[1], c, ga1)
+                    wp.atomic_add(grad_attr, shape, corner[2], c, -ga0 - ga1)
+                a0 = attr[shape, corner[0], c] - attr[shape, corner[2], c]
+                a1 = attr[shape, corner[1], c] - attr[shape, corner[2], c]
+                gdb += wp.vec4(gx * a0, gy * a0, gx * a1, gy * a1)
+            if grad_rast_db.shape[0] > 0:
+                grad_rast_db[item, pixel] = gdb

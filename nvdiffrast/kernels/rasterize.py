@@ -57,15 +57,17 @@ def snap(p: wp.vec4, width: int, height: int):
 
 
 @wp.func
-def edge(a: wp.vec3i, b: wp.vec3i, x: int, y: int):
-    """Twice the signed area of (a, b, point); the point is in 1/16 pixel."""
-    return wp.int64(b[0] - a[0]) * wp.int64(y - a[1]) - wp.int64(b[1] - a[1]) * wp.int64(x - a[0])
+def cross(ax: int, ay: int, bx: int, by: int):
+    return wp.int64(ax) * wp.int64(by) - wp.int64(ay) * wp.int64(bx)
 
 
 @wp.func
-def tie(a: wp.vec3i, b: wp.vec3i):
-    """0 where points on the edge a -> b belong to its triangle, -1 where they belong to the other one."""
-    return wp.where(b[1] > a[1] or (b[1] == a[1] and b[0] < a[0]), wp.int64(0), wp.int64(-1))
+def tie(dx: int, dy: int):
+    """0 where points on an edge of this direction belong to its triangle, -1 where they belong to the other one.
+
+    They belong to it where dy > 0, or dy = 0 and dx < 0.
+    """
+    return ~((wp.int64(dx) - (wp.int64(dy) << wp.int64(32))) >> wp.int64(63))
 
 
 @wp.func
@@ -99,43 +101,54 @@ def draw(
     bottom = last_pixel(wp.max(a[1], wp.max(b[1], c[1])), height)
     if left > right or y > bottom:
         return
-    area = edge(a, b, c[0], c[1])
+    area = cross(b[0] - a[0], b[1] - a[1], c[0] - a[0], c[1] - a[1])
     if area == wp.int64(0):
         return
     if area < wp.int64(0):
         b, c = c, b
         area = -area
-    z0 = wp.cast(a[2], wp.float32)
-    dz1 = (wp.cast(b[2], wp.float32) - z0) / float(area)
-    dz2 = (wp.cast(c[2], wp.float32) - z0) / float(area)
+    bx = b[0] - a[0]
+    by = b[1] - a[1]
+    cx = c[0] - a[0]
+    cy = c[1] - a[1]
+    z = wp.cast(a[2], wp.float32)
+    dz1 = (wp.cast(b[2], wp.float32) - z) / float(area)
+    dz2 = (wp.cast(c[2], wp.float32) - z) / float(area)
 
-    x = 16 * left + 8
-    tie0 = tie(b, c)
-    tie1 = tie(c, a)
-    tie2 = tie(a, b)
-    step0 = wp.int64(16 * (b[1] - c[1]))
-    step1 = wp.int64(16 * (c[1] - a[1]))
-    step2 = wp.int64(16 * (a[1] - b[1]))
+    # Edge functions at the pixel centre, twice the areas opposite to a, b and c; that of a is the rest.
+    px = 16 * left + 8 - a[0]
+    py = 16 * y + 8 - a[1]
+    e1 = cross(px, py, cx, cy)
+    e2 = cross(bx, by, px, py)
+    tie0 = area + tie(cx - bx, cy - by)
+    tie1 = tie(-cx, -cy)
+    tie2 = tie(bx, by)
+    right_1 = wp.int64(16 * cy)
+    right_2 = wp.int64(-16 * by)
+    # From the last pixel of a row to the first one of the lane's next row.
+    down_1 = wp.int64(-16 * lanes) * wp.int64(cx) - wp.int64(right - left) * right_1
+    down_2 = wp.int64(16 * lanes) * wp.int64(bx) - wp.int64(right - left) * right_2
     low = wp.int64(0x7FFFFFFF - face)
-    while y <= bottom:
-        e0 = edge(b, c, x, 16 * y + 8)
-        e1 = edge(c, a, x, 16 * y + 8)
-        e2 = edge(a, b, x, 16 * y + 8)
-        pixel = y * width + left
-        end = y * width + right
-        while pixel <= end:
-            if ((e0 + tie0) | (e1 + tie1) | (e2 + tie2)) >= wp.int64(0):
-                z = depth_bits(z0 + (dz1 * float(e1) + dz2 * float(e2)))
-                seen = bool(True)
-                if above.shape[0] > 0:
-                    seen = wp.int64(z) > (above[item, pixel] >> wp.int64(32))
-                if seen:
-                    wp.atomic_min(keys, item, pixel, (wp.int64(z) << wp.int64(32)) | low)
-            e0 += step0
-            e1 += step1
-            e2 += step2
+    pixel = y * width + left
+    row_end = y * width + right
+    end = bottom * width + right
+    while pixel <= end:
+        if ((tie0 - e1 - e2) | (e1 + tie1) | (e2 + tie2)) >= wp.int64(0):
+            depth = wp.int64(depth_bits(z + (dz1 * float(e1) + dz2 * float(e2))))
+            seen = bool(True)
+            if above.shape[0] > 0:
+                seen = depth > (above[item, pixel] >> wp.int64(32))
+            if seen:
+                wp.atomic_min(keys, item, pixel, (depth << wp.int64(32)) | low)
+        if pixel == row_end:
+            e1 += down_1
+            e2 += down_2
+            row_end += lanes * width
+            pixel = row_end - (right - left)
+        else:
+            e1 += right_1
+            e2 += right_2
             pixel += 1
-        y += lanes
 
 
 @wp.func
@@ -209,13 +222,15 @@ def project(
     pos: wp.array2d(dtype=wp.vec4),
     width: int,
     height: int,
+    stride: int,
 ):
-    shape, vertex = wp.tid()
-    p = pos[shape, vertex]
-    if inside(p):
-        snapped[shape, vertex] = snap(p, width, height)
-    else:
-        snapped[shape, vertex] = wp.vec3i(CLIPPED, 0, 0)
+    shape, first = wp.tid()
+    for vertex in range(first, pos.shape[1], stride):
+        p = pos[shape, vertex]
+        if inside(p):
+            snapped[shape, vertex] = snap(p, width, height)
+        else:
+            snapped[shape, vertex] = wp.vec3i(CLIPPED, 0, 0)
 
 
 @wp.kernel
@@ -231,28 +246,28 @@ def visibility(
     width: int,
     height: int,
     large: int,  # height in pixels from which the second pass takes a triangle
+    stride: int,
 ):
-    item, index = wp.tid()
+    item, first = wp.tid()
     row = wp.min(item, ranges.shape[0] - 1)
-    if index >= ranges[row, 1]:
-        return
-    face = ranges[row, 0] + index
-    corner = tri[face]
-    if not vertices_exist(corner, pos.shape[1]):
-        return
     shape = wp.min(item, pos.shape[0] - 1)
-    a = snapped[shape, corner[0]]
-    b = snapped[shape, corner[1]]
-    c = snapped[shape, corner[2]]
-    if a[0] != CLIPPED and b[0] != CLIPPED and c[0] != CLIPPED:
-        top = wp.min(a[1], wp.min(b[1], c[1]))
-        bottom = wp.max(a[1], wp.max(b[1], c[1]))
-        if bottom - top < 16 * large:
-            draw(keys, above, item, face, a, b, c, width, height, 0, 1)
-            return
-    elif beyond_one_plane(pos[shape, corner[0]], pos[shape, corner[1]], pos[shape, corner[2]]):
-        return
-    queue[item, wp.atomic_add(queued, item, 1)] = face
+    for index in range(first, ranges[row, 1], stride):
+        face = ranges[row, 0] + index
+        corner = tri[face]
+        if not vertices_exist(corner, pos.shape[1]):
+            continue
+        a = snapped[shape, corner[0]]
+        b = snapped[shape, corner[1]]
+        c = snapped[shape, corner[2]]
+        if a[0] != CLIPPED and b[0] != CLIPPED and c[0] != CLIPPED:
+            top = wp.min(a[1], wp.min(b[1], c[1]))
+            bottom = wp.max(a[1], wp.max(b[1], c[1]))
+            if bottom - top < 16 * large:
+                draw(keys, above, item, face, a, b, c, width, height, 0, 1)
+                continue
+        elif beyond_one_plane(pos[shape, corner[0]], pos[shape, corner[1]], pos[shape, corner[2]]):
+            continue
+        queue[item, wp.atomic_add(queued, item, 1)] = face
 
 
 @wp.kernel
@@ -302,64 +317,62 @@ def saturate(x: float):
 
 @wp.kernel
 def barycentrics(
-    rast: wp.array2d(dtype=wp.vec4),
-    rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W) du/dX, du/dY, dv/dX, dv/dY per pixel, or (0, 0)
+    rast: wp.array2d(dtype=wp.vec4),  # (B, H*W) zeroed
+    rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W) zeroed, du/dX, du/dY, dv/dX, dv/dY per pixel; or (0, 0)
     keys: wp.array2d(dtype=wp.int64),
     pos: wp.array2d(dtype=wp.vec4),
     tri: wp.array1d(dtype=wp.vec3i),
     width: int,
     height: int,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    key = keys[item, pixel]
-    if key == EMPTY:
-        rast[item, pixel] = wp.vec4(0.0, 0.0, 0.0, 0.0)
+    item, first = wp.tid()
+    for pixel in range(first, width * height, stride):
+        key = keys[item, pixel]
+        if key == EMPTY:
+            continue
+        face = 0x7FFFFFFF - int(key & LOW_BITS)
+        corner = tri[face]
+        shape = wp.min(item, pos.shape[0] - 1)
+        p = pos[shape, corner[0]]
+        q = pos[shape, corner[1]]
+        r = pos[shape, corner[2]]
+        fx = pixel_centre(pixel % width, width)
+        fy = pixel_centre(pixel / width, height)
+        p_here = about_pixel(p, fx, fy)
+        q_here = about_pixel(q, fx, fy)
+        r_here = about_pixel(r, fx, fy)
+        n0 = wp.cross(q_here, r_here)
+        n1 = wp.cross(r_here, p_here)
+        n2 = wp.cross(p_here, q_here)
+        n = n0 + n1 + n2
+
+        z = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
+        w = n0[2] * p[3] + n1[2] * q[3] + n2[2] * r[3]
+        zw = z / w
+        if wp.isnan(zw):
+            zw = 0.0
+        scale = 1.0 / n[2]
+        u = n0[2] * scale
+        v = n1[2] * scale
+        su = saturate(u)
+        sv = saturate(v)
+        if su + sv > 1.0:
+            su = su / (su + sv)
+            sv = 1.0 - su
+        rast[item, pixel] = wp.vec4(su, sv, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
+
         if rast_db.shape[0] > 0:
-            rast_db[item, pixel] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        return
-    face = 0x7FFFFFFF - int(key & LOW_BITS)
-    corner = tri[face]
-    shape = wp.min(item, pos.shape[0] - 1)
-    p = pos[shape, corner[0]]
-    q = pos[shape, corner[1]]
-    r = pos[shape, corner[2]]
-    fx = pixel_centre(pixel % width, width)
-    fy = pixel_centre(pixel / width, height)
-    p_here = about_pixel(p, fx, fy)
-    q_here = about_pixel(q, fx, fy)
-    r_here = about_pixel(r, fx, fy)
-    n0 = wp.cross(q_here, r_here)
-    n1 = wp.cross(r_here, p_here)
-    n2 = wp.cross(p_here, q_here)
-    n = n0 + n1 + n2
-
-    z = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
-    w = n0[2] * p[3] + n1[2] * q[3] + n2[2] * r[3]
-    zw = z / w
-    if wp.isnan(zw):
-        zw = 0.0
-    scale = 1.0 / n[2]
-    u = n0[2] * scale
-    v = n1[2] * scale
-    su = saturate(u)
-    sv = saturate(v)
-    if su + sv > 1.0:
-        su = su / (su + sv)
-        sv = 1.0 - su
-    rast[item, pixel] = wp.vec4(su, sv, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
-
-    if rast_db.shape[0] > 0:
-        per_x = scale * 2.0 / float(width)
-        per_y = scale * 2.0 / float(height)
-        db = wp.vec4(
-            (n0[0] - u * n[0]) * per_x,
-            (n0[1] - u * n[1]) * per_y,
-            (n1[0] - v * n[0]) * per_x,
-            (n1[1] - v * n[1]) * per_y,
-        )
-        if wp.dot(db, db) * 0.0 != 0.0:  # not finite; wp.isfinite costs as much as all the rest on the CPU
-            db = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        rast_db[item, pixel] = db
+            per_x = scale * 2.0 / float(width)
+            per_y = scale * 2.0 / float(height)
+            db = wp.vec4(
+                (n0[0] - u * n[0]) * per_x,
+                (n0[1] - u * n[1]) * per_y,
+                (n1[0] - v * n[0]) * per_x,
+                (n1[1] - v * n[1]) * per_y,
+            )
+            if wp.dot(db, db) * 0.0 == 0.0:  # finite; wp.isfinite costs as much as all the rest on the CPU
+                rast_db[item, pixel] = db
 
 
 @wp.kernel
@@ -372,51 +385,53 @@ def barycentrics_backward(
     tri: wp.array1d(dtype=wp.vec3i),
     width: int,
     height: int,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    face = triangle_id(rast[item, pixel][3])
-    if face < 0 or face >= tri.shape[0]:
-        return
-    gu = float(0.0)
-    gv = float(0.0)
-    if grad_rast.shape[0] > 0:
-        gu = grad_rast[item, pixel][0]
-        gv = grad_rast[item, pixel][1]
-    # Gradients on (n0 - u n) / area and (n1 - v n) / area, whose first two components become rast_db.
-    hu = wp.vec3(0.0, 0.0, 0.0)
-    hv = wp.vec3(0.0, 0.0, 0.0)
-    if grad_rast_db.shape[0] > 0:
-        g = grad_rast_db[item, pixel]
-        hu = wp.vec3(g[0] * 2.0 / float(width), g[1] * 2.0 / float(height), 0.0)
-        hv = wp.vec3(g[2] * 2.0 / float(width), g[3] * 2.0 / float(height), 0.0)
-    if gu == 0.0 and gv == 0.0 and wp.dot(hu, hu) + wp.dot(hv, hv) == 0.0:
-        return
+    item, first = wp.tid()
+    for pixel in range(first, width * height, stride):
+        face = triangle_id(rast[item, pixel][3])
+        if face < 0 or face >= tri.shape[0]:
+            continue
+        gu = float(0.0)
+        gv = float(0.0)
+        if grad_rast.shape[0] > 0:
+            gu = grad_rast[item, pixel][0]
+            gv = grad_rast[item, pixel][1]
+        # Gradients on (n0 - u n) / area and (n1 - v n) / area, whose first two components become rast_db.
+        hu = wp.vec3(0.0, 0.0, 0.0)
+        hv = wp.vec3(0.0, 0.0, 0.0)
+        if grad_rast_db.shape[0] > 0:
+            g = grad_rast_db[item, pixel]
+            hu = wp.vec3(g[0] * 2.0 / float(width), g[1] * 2.0 / float(height), 0.0)
+            hv = wp.vec3(g[2] * 2.0 / float(width), g[3] * 2.0 / float(height), 0.0)
+        if gu == 0.0 and gv == 0.0 and wp.dot(hu, hu) + wp.dot(hv, hv) == 0.0:
+            continue
 
-    corner = tri[face]
-    if not vertices_exist(corner, pos.shape[1]):
-        return
-    shape = wp.min(item, pos.shape[0] - 1)
-    fx = pixel_centre(pixel % width, width)
-    fy = pixel_centre(pixel / width, height)
-    p = about_pixel(pos[shape, corner[0]], fx, fy)
-    q = about_pixel(pos[shape, corner[1]], fx, fy)
-    r = about_pixel(pos[shape, corner[2]], fx, fy)
-    n0 = wp.cross(q, r)
-    n1 = wp.cross(r, p)
-    n2 = wp.cross(p, q)
-    n = n0 + n1 + n2
-    scale = 1.0 / away_from_zero(n[2])
-    u = n0[2] * scale
-    v = n1[2] * scale
-    gu -= wp.dot(hu, n) * scale
-    gv -= wp.dot(hv, n) * scale
-    slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) * scale
+        corner = tri[face]
+        if not vertices_exist(corner, pos.shape[1]):
+            continue
+        shape = wp.min(item, pos.shape[0] - 1)
+        fx = pixel_centre(pixel % width, width)
+        fy = pixel_centre(pixel / width, height)
+        p = about_pixel(pos[shape, corner[0]], fx, fy)
+        q = about_pixel(pos[shape, corner[1]], fx, fy)
+        r = about_pixel(pos[shape, corner[2]], fx, fy)
+        n0 = wp.cross(q, r)
+        n1 = wp.cross(r, p)
+        n2 = wp.cross(p, q)
+        n = n0 + n1 + n2
+        scale = 1.0 / away_from_zero(n[2])
+        u = n0[2] * scale
+        v = n1[2] * scale
+        gu -= wp.dot(hu, n) * scale
+        gv -= wp.dot(hv, n) * scale
+        slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) * scale
 
-    # Gradients on n0, n1 and, through the sum n, on all three.
-    z = wp.vec3(0.0, 0.0, 1.0)
-    g2 = -scale * (u * hu + v * hv + (u * gu + v * gv + slope) * z)
-    g0 = g2 + scale * (hu + gu * z)
-    g1 = g2 + scale * (hv + gv * z)
-    add_position_gradient(grad_pos, shape, corner[0], wp.cross(g1, r) + wp.cross(q, g2), fx, fy)
-    add_position_gradient(grad_pos, shape, corner[1], wp.cross(g2, p) + wp.cross(r, g0), fx, fy)
-    add_position_gradient(grad_pos, shape, corner[2], wp.cross(g0, q) + wp.cross(p, g1), fx, fy)
+        # Gradients on n0, n1 and, through the sum n, on all three.
+        z = wp.vec3(0.0, 0.0, 1.0)
+        g2 = -scale * (u * hu + v * hv + (u * gu + v * gv + slope) * z)
+        g0 = g2 + scale * (hu + gu * z)
+        g1 = g2 + scale * (hv + gv * z)
+        add_position_gradient(grad_pos, shape, corner[0], wp.cross(g1, r) + wp.cross(q, g2), fx, fy)
+        add_position_gradient(grad_pos, shape, corner[1], wp.cross(g2, p) + wp.cross(r, g0), fx, fy)
+        add_position_gradient(grad_pos, shape, corner[2], wp.cross(g0, q) + wp.cross(p, g1), fx, fy)

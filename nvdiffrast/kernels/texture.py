@@ -144,6 +144,19 @@ def footprint(st: wp.vec2, face: int, width: int, height: int, boundary: int, ne
     return f
 
 
+@wp.func
+def place(face: wp.array2d(dtype=wp.int32), level: wp.array2d(dtype=wp.float32), item: int, pixel: int):
+    """The face of a sample, the level below its level, and the share of the level above."""
+    side = int(0)
+    if face.shape[0] > 0:
+        side = face[item, pixel]
+    position = float(0.0)
+    if level.shape[0] > 0:
+        position = level[item, pixel]
+    lower = int(position)
+    return side, lower, position - float(lower)
+
+
 @wp.kernel
 def texture(
     out: wp.array3d(dtype=wp.float32),  # (B, H*W, C)
@@ -154,31 +167,27 @@ def texture(
     level: wp.array2d(dtype=wp.float32),  # (B, H*W) in [0, L - 1], or (0, 0) for level 0
     boundary: int,
     nearest: int,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    image = wp.min(item, tex.shape[0] - 1)
-    side = int(0)
-    if face.shape[0] > 0:
-        side = face[item, pixel]
-    position = float(0.0)
-    if level.shape[0] > 0:
-        position = level[item, pixel]
-    lower = int(position)
-    for c in range(tex.shape[2]):
-        out[item, pixel, c] = 0.0
-    k = int(0)
-    while k < 2:
-        share = wp.where(k == 0, 1.0 - (position - float(lower)), position - float(lower))
-        if share > 0.0:
-            first = levels[lower + k, 0]
-            f = footprint(
-                st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest
-            )
-            for i in range(4):
-                if f.texel[i] >= 0:
-                    for c in range(tex.shape[2]):
-                        out[item, pixel, c] += share * f.weight[i] * tex[image, first + f.texel[i], c]
-        k += 1
+    item, first = wp.tid()
+    for pixel in range(first, st.shape[1], stride):
+        image = wp.min(item, tex.shape[0] - 1)
+        side, lower, blend = place(face, level, item, pixel)
+        for c in range(tex.shape[2]):
+            out[item, pixel, c] = 0.0
+        k = int(0)
+        while k < 2:
+            share = wp.where(k == 0, 1.0 - blend, blend)
+            if share > 0.0:
+                start = levels[lower + k, 0]
+                f = footprint(
+                    st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest
+                )
+                for i in range(4):
+                    if f.texel[i] >= 0:
+                        for c in range(tex.shape[2]):
+                            out[item, pixel, c] += share * f.weight[i] * tex[image, start + f.texel[i], c]
+            k += 1
 
 
 @wp.kernel
@@ -194,35 +203,31 @@ def texture_backward(
     level: wp.array2d(dtype=wp.float32),
     boundary: int,
     nearest: int,
+    stride: int,
 ):
-    item, pixel = wp.tid()
-    image = wp.min(item, tex.shape[0] - 1)
-    side = int(0)
-    if face.shape[0] > 0:
-        side = face[item, pixel]
-    position = float(0.0)
-    if level.shape[0] > 0:
-        position = level[item, pixel]
-    lower = int(position)
-    to_st = wp.vec2(0.0, 0.0)
-    to_level = float(0.0)
-    k = int(0)
-    while k < 2 and lower + k < levels.shape[0]:
-        share = wp.where(k == 0, 1.0 - (position - float(lower)), position - float(lower))
-        first = levels[lower + k, 0]
-        f = footprint(st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest)
-        for i in range(4):
-            if f.texel[i] >= 0:
-                g = float(0.0)
-                for c in range(tex.shape[2]):
-                    go = grad_out[item, pixel, c]
-                    g += go * tex[image, first + f.texel[i], c]
-                    if grad_tex.shape[0] > 0 and share > 0.0:
-                        wp.atomic_add(grad_tex, image, first + f.texel[i], c, share * f.weight[i] * go)
-                to_st += share * g * wp.vec2(f.by_s[i], f.by_t[i])
-                to_level += wp.where(k == 0, -g, g) * f.weight[i]
-        k += 1
-    grad_st[item, pixel] = to_st
-    if grad_level.shape[0] > 0:
-        # In the last level there is nothing to blend with.
-        grad_level[item, pixel] = wp.where(lower + 1 < levels.shape[0], to_level, 0.0)
+    item, first = wp.tid()
+    for pixel in range(first, st.shape[1], stride):
+        image = wp.min(item, tex.shape[0] - 1)
+        side, lower, blend = place(face, level, item, pixel)
+        to_st = wp.vec2(0.0, 0.0)
+        to_level = float(0.0)
+        k = int(0)
+        while k < 2 and lower + k < levels.shape[0]:
+            share = wp.where(k == 0, 1.0 - blend, blend)
+            start = levels[lower + k, 0]
+            f = footprint(st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest)
+            for i in range(4):
+                if f.texel[i] >= 0:
+                    g = float(0.0)
+                    for c in range(tex.shape[2]):
+                        go = grad_out[item, pixel, c]
+                        g += go * tex[image, start + f.texel[i], c]
+                        if grad_tex.shape[0] > 0 and share > 0.0:
+                            wp.atomic_add(grad_tex, image, start + f.texel[i], c, share * f.weight[i] * go)
+                    to_st += share * g * wp.vec2(f.by_s[i], f.by_t[i])
+                    to_level += wp.where(k == 0, -g, g) * f.weight[i]
+            k += 1
+        grad_st[item, pixel] = to_st
+        if grad_level.shape[0] > 0:
+            # In the last level there is nothing to blend with.
+            grad_level[item, pixel] = wp.where(lower + 1 < levels.shape[0], to_level, 0.0)

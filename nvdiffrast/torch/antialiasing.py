@@ -104,4 +104,5 @@ def _geometry(rast, pos, tri, opposite, part):
 
 def _job(color, part, arguments, *last):
     _, height, width, _ = color.shape
-    return (part.stop - part.start, height * width), [*arguments, width, height, *last]
+    threads = runtime.threads(height * width, color.device)
+    return (part.stop - part.start, threads), [*arguments, width, height, *last, threads]

@@ -59,21 +59,22 @@ class _Interpolate(torch.autograd.Function):
     def forward(ctx, attr, rast, tri, rast_db, channels):
         ctx.set_materialize_grads(False)
         batch, height, width = rast.shape[:3]
-        out = attr.new_empty((batch, height, width, attr.shape[2]))
-        out_da = attr.new_empty((batch, height, width, 2 * len(channels)))
+        out = attr.new_zeros((batch, height, width, attr.shape[2]))
+        out_da = attr.new_zeros((batch, height, width, 2 * len(channels)))
         chosen = torch.tensor(channels, dtype=torch.int32, device=attr.device)
         db = attr.new_empty((0, 0, 4)) if rast_db is None else rast_db.detach()
         ctx.save_for_backward(attr, rast, tri, db, chosen)
         attr, flat = attr.detach(), [runtime.pixels(x) for x in (out, out_da, rast.detach(), db)]
 
+        threads = runtime.threads(height * width, attr.device)
         jobs = []
         for part in runtime.parts(batch, attr.device):
             out_part, da_part, rast_part, db_part = (x[part] for x in flat)
             arguments = [
                 out_part, da_part, runtime.take(attr, part), runtime.vectors(rast_part),
-                runtime.vectors(db_part), runtime.vectors(tri), chosen,
+                runtime.vectors(db_part), runtime.vectors(tri), chosen, threads,
             ]  # fmt: skip
-            jobs.append(((part.stop - part.start, height * width), arguments))
+            jobs.append(((part.stop - part.start, threads), arguments))
         runtime.launch(kernels.interpolate, jobs, attr.device)
         return out, out_da
 
@@ -93,6 +94,7 @@ class _Interpolate(torch.autograd.Function):
         flat_out, flat_da = (
             nothing if x is None else runtime.pixels(x.contiguous()) for x in (grad_out, grad_out_da)
         )
+        threads = runtime.threads(height * width, attr.device)
         jobs = []
         for part, view in zip(slices, views, strict=True):
             vectors = [
@@ -101,9 +103,9 @@ class _Interpolate(torch.autograd.Function):
             ]
             arguments = [
                 view, *vectors[:2], flat_out[part], flat_da[part], runtime.take(attr, part),
-                *vectors[2:], runtime.vectors(tri), chosen,
+                *vectors[2:], runtime.vectors(tri), chosen, threads,
             ]  # fmt: skip
-            jobs.append(((part.stop - part.start, height * width), arguments))
+            jobs.append(((part.stop - part.start, threads), arguments))
         runtime.launch(kernels.interpolate_backward, jobs, attr.device)
         grad_attr = runtime.collect(buffer, attr) if to_attr else None
         return grad_attr, grad_rast, None, grad_db, None

@@ -84,20 +84,22 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
     large, groups, lanes = SHARING[device.type]
 
     snapped = torch.empty((*pos.shape[:2], 3), dtype=torch.int32, device=device)
+    threads = runtime.threads(pos.shape[1], device)
     project = [
         (
-            (part.stop - part.start, pos.shape[1]),
-            [*map(runtime.vectors, (snapped[part], pos[part])), width, height],
+            (part.stop - part.start, threads),
+            [*map(runtime.vectors, (snapped[part], pos[part])), width, height, threads],
         )
         for part in runtime.parts(len(pos), device)
     ]
     first, second = [], []
+    threads = runtime.threads(tri.shape[0], device)
     for part in runtime.parts(batch, device):
         items = part.stop - part.start
         shared = [keys[part], runtime.take(above, part), queue[part], queued[part]]
         shared += [runtime.vectors(runtime.take(pos, part)), runtime.vectors(tri)]
         rest = [runtime.vectors(runtime.take(snapped, part)), runtime.take(ranges, part)]
-        first.append(((items, tri.shape[0]), [*shared, *rest, width, height, large]))
+        first.append(((items, threads), [*shared, *rest, width, height, large, threads]))
         second.append(((items, groups, lanes), [*shared, width, height, groups, lanes]))
     runtime.launch(kernels.project, project, device)
     runtime.launch(kernels.visibility, first, device)
@@ -108,16 +110,17 @@ def visible_keys(pos, tri, ranges, height, width, above=None):
 def barycentrics(keys, pos, tri, height, width, output_db):
     """rast (B, H, W, 4) and rast_db (B, H, W, 4 or 0) of visible keys."""
     batch = keys.shape[0]
-    rast = pos.new_empty((batch, height, width, 4))
-    rast_db = pos.new_empty((batch, height, width, 4 if output_db else 0))
+    rast = pos.new_zeros((batch, height, width, 4))
+    rast_db = pos.new_zeros((batch, height, width, 4 if output_db else 0))
     flat_db = runtime.pixels(rast_db) if output_db else pos.new_empty((0, 0, 4))
     flat = runtime.pixels(rast)
+    threads = runtime.threads(height * width, pos.device)
     jobs = []
     for part in runtime.parts(batch, pos.device):
         arrays = (flat[part], flat_db[part], runtime.take(pos, part))
         rast_part, db_part, vertices = (runtime.vectors(x) for x in arrays)
-        arguments = [rast_part, db_part, keys[part], vertices, runtime.vectors(tri), width, height]
-        jobs.append(((part.stop - part.start, height * width), arguments))
+        arguments = [rast_part, db_part, keys[part], vertices, runtime.vectors(tri), width, height, threads]
+        jobs.append(((part.stop - part.start, threads), arguments))
     runtime.launch(kernels.barycentrics, jobs, pos.device)
     return rast, rast_db
 
@@ -132,11 +135,12 @@ def barycentrics_backward(rast, grad_rast, grad_rast_db, pos, tri):
     ]
     slices = runtime.parts(batch, pos.device)
     buffer, views = runtime.gradient(pos, slices)
+    threads = runtime.threads(height * width, pos.device)
     jobs = []
     for part, view in zip(slices, views, strict=True):
         arrays = (view, *(x[part] for x in flat), runtime.take(pos, part), tri)
-        arguments = [*(runtime.vectors(x) for x in arrays), width, height]
-        jobs.append(((part.stop - part.start, height * width), arguments))
+        arguments = [*(runtime.vectors(x) for x in arrays), width, height, threads]
+        jobs.append(((part.stop - part.start, threads), arguments))
     runtime.launch(kernels.barycentrics_backward, jobs, pos.device)
     return runtime.collect(buffer, pos)
 

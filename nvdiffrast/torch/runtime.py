@@ -28,6 +28,11 @@ def parts(batch, device):
     return [slice(low, high) for low, high in itertools.pairwise(bounds)]
 
 
+def threads(count, device):
+    """How many threads share the pixels, vertices or triangles of a batch item: the kernels' stride."""
+    return 1 if device.type == "cpu" else count
+
+
 def take(x, part):
     """The part of a batched tensor; all of one that is shared by the batch or empty."""
     return x if x.shape[0] <= 1 else x[part]

@@ -230,4 +230,5 @@ def _job(part, outputs, inputs, modes):
     tex, st, face, level, levels = inputs
     st = runtime.pixels(st)[part]
     arrays = [runtime.take(tex, part), levels, runtime.vectors(st), face[part], level[part]]
-    return (len(st), st.shape[1]), [*outputs, *arrays, *modes]
+    threads = runtime.threads(st.shape[1], st.device)
+    return (len(st), threads), [*outputs, *arrays, *modes, threads]
