@@ -56,7 +56,7 @@ class PhotoFolder(Dataset):
 
     def read(self, path: Path) -> Photo:
         photo = read_photo(path)
-        points, remark = self.find(path, photo)
+        points, remark = find_faces(path, photo, self.detector, self.all_faces)
         faces = []
         for number, face_points in enumerate(points):
             name = f"{path.stem}_{number}" if self.all_faces else path.stem
@@ -66,21 +66,6 @@ class PhotoFolder(Dataset):
                 raise InputError(f"{path}: {error}") from error
         return Photo(path, faces, remark=remark)
 
-    def find(self, path: Path, photo: np.ndarray) -> tuple[list[np.ndarray], str]:
-        """Five points (5, 2) px, y down, of each face to reconstruct, and a remark."""
-        given = path.parent / "detections" / f"{path.stem}.txt"
-        if given.exists() and not self.all_faces:
-            points = read_detections(given)
-            check_points_inside(points, photo.shape[1], photo.shape[0], given)
-            return [points], ""
-        found = [five_points(face.landmarks) for face in self.detector.detect(photo)]
-        if not found:
-            raise InputError(f"{path}: no face found; if there is one, give its five points in {given}")
-        if self.all_faces:
-            return found, ""
-        remark = f"{path}: the largest of {len(found)} faces; --all_faces takes each" if len(found) > 1 else ""
-        return found[:1], remark
-
     def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
         height = photo.shape[0]
         crop, trans_params = align(photo, flip_y(points, height))
@@ -89,6 +74,23 @@ class PhotoFolder(Dataset):
         landmarks = self.landmark_detector.predict_landmarks(photo, points)
         landmarks = photo_to_crop(flip_y(landmarks, height), trans_params)
         return AlignedFace(name, crop, trans_params, landmarks, attention_mask(crop, landmarks))
+
+
+def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
+               all_faces: bool = False) -> tuple[list[np.ndarray], str]:
+    """Five points (5, 2) px, y down, of the face in detections/ beside the photo, else of the largest found, or of each
+    one found; and a remark, if any. Raises InputError where there is none."""
+    given = path.parent / "detections" / f"{path.stem}.txt"
+    if given.exists() and not all_faces:
+        points = read_detections(given)
+        check_points_inside(points, photo.shape[1], photo.shape[0], given)
+        return [points], ""
+    found = [five_points(face.landmarks) for face in detector.detect(photo)]
+    if not found:
+        raise InputError(f"{path}: no face found; if there is one, give its five points in {given}")
+    if all_faces or len(found) == 1:
+        return found, ""
+    return found[:1], f"{path}: the largest of {len(found)} faces"
 
 
 SKIN_ATTENTION = 0.3   # of skin outside the features: what tells people apart is between brows and mouth

@@ -1,8 +1,14 @@
 """Writing files whole, and the error for an input that can't be used."""
 
 import contextlib
+import re
+import time
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
+_REMNANT_AGE = 60   # seconds: none is written that long
 
 
 class InputError(Exception):
@@ -26,3 +32,16 @@ def atomic_write(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_remnants(folder: Path):
+    """Delete the temporary files that `atomic_write` left in a folder because it was killed."""
+    for path in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _REMNANT_AGE:
+            path.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, lines: Iterable[str]):
+    """Write a text file, whole or not at all."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(f"{line}\n" for line in lines)

@@ -92,3 +92,10 @@ def skin_posterior(rgb):
         block = slice(start, start + _BLOCK)
         posterior[block] = _posterior(colours[block].astype(np.float32))
     return posterior.reshape(rgb.shape[:-1])
+
+
+def skin_mask(rgb):
+    """(..., 3) uint8 RGB -> (...) uint8: the skin posterior in 255ths, as it is kept in files."""
+    posterior = skin_posterior(rgb)
+    posterior *= 255
+    return np.rint(posterior, out=posterior).astype(np.uint8)
