@@ -37,12 +37,12 @@ def is_there(folder: Path) -> bool:
 
 def derive(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of BFM_model_front.mat, from the files in the folder. Raises InputError."""
-    path = folder / assets.MORPHABLE_MODEL.name
-    head = read_mat(path, MORPHABLE_SHAPES)
-    components = read_expressions(folder / assets.EXPRESSIONS.name)
-    spread = read_expression_spread(folder / assets.EXPRESSION_SPREAD.name)
+    topology = read_mat(folder / assets.TOPOLOGY.name, TOPOLOGY_SHAPES)
     front = read_front_choice(folder / assets.FRONT_CHOICE.name)
     vertices = read_expression_choice(folder / assets.EXPRESSION_CHOICE.name)[front]
+    spread = read_expression_spread(folder / assets.EXPRESSION_SPREAD.name)
+    components = read_expressions(folder / assets.EXPRESSIONS.name)
+    head = read_mat(folder / assets.MORPHABLE_MODEL.name, MORPHABLE_SHAPES)
 
     def rows(columns, vertices):   # (3V, k) of the whole -> (3N, k) of the vertices chosen
         return columns.reshape(-1, 3, columns.shape[1])[vertices].reshape(-1, columns.shape[1])
@@ -53,7 +53,7 @@ def derive(folder: Path) -> dict[str, np.ndarray]:
         "idBase": rows(head["shapePC"][:, :ID], vertices) * head["shapeEV"][:ID, 0] / MICRONS,
         "exBase": rows(components[:EXP].T, front) * spread[:EXP] / MICRONS,
         "texBase": rows(head["texPC"][:, :TEX], vertices) * head["texEV"][:TEX, 0],
-        **read_mat(folder / assets.TOPOLOGY.name, TOPOLOGY_SHAPES)}
+        **topology}
 
 
 def read_expressions(path: Path) -> np.ndarray:
