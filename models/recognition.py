@@ -101,7 +101,7 @@ def warp(images: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
 
     matrix: (B, 2, 3) from the image's pixels to the crop's, both counted from the centre of the upper left one, y down.
     """
-    to_image = torch.linalg.inv(matrix[:, :, :2])
+    to_image = torch.linalg.inv_ex(matrix[:, :, :2]).inverse   # inv would wait for the GPU
     y, x = torch.meshgrid(*2 * [torch.arange(size, device=matrix.device, dtype=matrix.dtype)], indexing="ij")
     pixels = torch.stack([x, y], -1).view(1, -1, 2) - matrix[:, None, :, 2]
     height, width = images.shape[2:]

@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+from models.recognition import NETWORKS
 from options.common import Parser, add_base_options, add_model_options, count, expand_name, natural, positive
 
 RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")
@@ -30,7 +31,7 @@ def _add_data_options(parser: Parser):
     group.add_argument("--dataset_mode", default="flist", choices=["flist", "synthetic", "mixed"],
                        help="flist: photos of the datalist; synthetic: rendered faces with known coefficients; mixed: "
                             "half of each batch rendered")
-    group.add_argument("--data_root", type=Path, default=Path("."), help="what relative paths in datalists start from")
+    group.add_argument("--data_root", type=Path, default=Path(), help="what relative paths in datalists start from")
     group.add_argument("--flist", type=Path, default=Path("datalist/train/masks.txt"),
                        help="list of the masks, one path a line; images.txt and landmarks.txt beside it are read too")
     group.add_argument("--flist_val", type=Path, default=Path("datalist/val/masks.txt"),
@@ -81,7 +82,7 @@ def _add_schedule_options(parser: Parser):
 
 def _add_loss_options(parser: Parser):
     group = parser.add_argument_group("losses")
-    group.add_argument("--net_recog", default="r50", choices=["r18", "r34", "r50", "r100", "dlib"],
+    group.add_argument("--net_recog", default="r50", choices=NETWORKS,
                        help="recognition network of the feat loss: ArcFace, or dlib's, which needs no download")
     group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH, help="weights of an ArcFace network")
     parser.flag("--use_crop_face", True, "compare colours inside the face only, without ears and neck")
