@@ -99,7 +99,7 @@ def load_checkpoint(path: Path) -> dict:
         raise InputError(f"no checkpoint {path}: {_present(path)}. Without a checkpoint, "
                          "--epoch=0 --fit_iters=100 fits the face model to each photo")
     checkpoint = load_weights(path, "checkpoint")
-    if not isinstance(checkpoint.get("net_recon"), dict):
+    if not _has_names(checkpoint.get("net_recon")):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
     return checkpoint
 
@@ -128,9 +128,13 @@ def load_weights(path: Path, kind: str) -> dict:
     except Exception as error:   # the reader raises all kinds for a broken file
         raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
                          f"tensors only ({type(error).__name__})") from error
-    if not isinstance(weights, dict) or not all(isinstance(key, str) for key in weights):
+    if not _has_names(weights):
         raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}")
     return weights
+
+
+def _has_names(values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(name, str) for name in values)
 
 
 def load_state(network: nn.Module, state: dict, source: Path):
