@@ -5,6 +5,8 @@ import numpy as np
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
+from util.coordinates import CROP_SIZE
+
 LUMA_CHROMA = torch.tensor([[.299, .587, .114], [-.1687, -.3313, .5], [.5, -.4187, -.0813]])   # JFIF
 
 
@@ -20,17 +22,19 @@ class Camera:
 
     def __call__(self, photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """Photos (B, 3, S, S) RGB 0..1 as a random camera each takes them."""
-        count, size = len(photo), photo.shape[-1]
-        photo = self.blurred(photo, 2.2 * rng.random(count) ** 2 * (rng.random(count) < .6))
+        # As if the picture were a larger one made smaller: less of all.
+        count, zoom = len(photo), photo.shape[-1] / CROP_SIZE
+        levels = 2.2 * rng.random(count) ** 2 * (rng.random(count) < .6) + math.log2(zoom)
+        photo = self.blurred(photo, levels)
         self.tone(photo, rng)
-        sigma = rng.exponential(.012, count) * (rng.random(count) < .8)
+        sigma = zoom * rng.exponential(.012, count) * (rng.random(count) < .8)
         offsets = rng.integers(len(self.noise) - photo[0].numel(), size=count)
         for picture, start, deviation in zip(photo, offsets, sigma, strict=True):
             picture.add_(self.noise[start:start + picture.numel()].view_as(picture), alpha=deviation)
         photo.clamp_(0, 1)
         chosen = np.flatnonzero(rng.random(count) < .5)
         if len(chosen):
-            step = np.exp(rng.uniform(np.log(.004), np.log(.05), len(chosen))) * 224 / size
+            step = np.exp(rng.uniform(np.log(.004), np.log(.05), len(chosen))) * zoom
             photo[chosen] = self.jpeg(photo[chosen], self.numbers(step, photo)).clamp_(0, 1)
         return photo
 
@@ -41,16 +45,11 @@ class Camera:
 
     def blurred(self, photo: torch.Tensor, levels: np.ndarray) -> torch.Tensor:
         """Each photo at its level of an image pyramid, 0: as it is, 1: half the resolution, between: a mixture."""
-        chosen = np.flatnonzero(levels > .02)
-        if not len(chosen):
-            return photo
-        sharp, level = photo[chosen], self.numbers(levels[chosen], photo)
-        size = photo.shape[-1]
-        result = sharp
         for number in range(math.ceil(levels.max())):
-            coarse = interpolate(avg_pool2d(sharp, 2 ** (number + 1), ceil_mode=True), (size, size), mode="bilinear")
-            result = torch.lerp(result, coarse, (level - number).clamp(0, 1))
-        photo[chosen] = result
+            chosen = np.flatnonzero(levels > number)
+            finer = photo[chosen]
+            coarser = interpolate(avg_pool2d(finer, 2 ** (number + 1)), photo.shape[2:], mode="bilinear")
+            photo[chosen] = torch.lerp(finer, coarser, self.numbers(levels[chosen] - number, photo).clamp(max=1))
         return photo
 
     def tone(self, photo: torch.Tensor, rng: np.random.Generator):

@@ -44,8 +44,9 @@ class SyntheticFaces:
         self.camera = Camera(rng, self.device)
         standard = torch.from_numpy(np.column_stack([STANDARD_POINTS, np.ones(5, np.float32)]))
         self.from_points = torch.linalg.pinv(standard).to(self.device)   # (4, 5)
-        skin = self.drawn.skin_mask > 0
-        rows = (3 * skin.nonzero() + torch.arange(3, device=self.device)).view(-1, 3)
+        height = self.drawn.mean_shape.view(-1, 3)[:, 1]
+        forehead = (self.drawn.skin_mask > 0) & (height > height[self.drawn.keypoints[17:27]].max())
+        rows = 3 * forehead.nonzero() + torch.arange(3, device=self.device)
         self.skin_mean = self.drawn.mean_tex[rows].mean(0) / 255           # (3,)
         self.skin_base = self.drawn.tex_base[:, rows].mean(1) / 255        # (80, 3)
 
@@ -65,13 +66,19 @@ class SyntheticFaces:
             "exp": rng.normal(0, 1, (count, 64)) * rng.choice([.2, .5, .5, .9], (count, 1)),
             "tex": rng.normal(0, 1, (count, 80)) * rng.uniform(.7, 1.3, (count, 1)),
             "angle": random_angles(rng, count),
-            "gamma": random_light(rng, count).reshape(count, 27),
+            "gamma": np.zeros((count, 27)),
             "trans": np.zeros((count, 3)),
         }
         parts = {name: torch.from_numpy(part.astype(np.float32)).to(self.device) for name, part in parts.items()}
+        light = random_light(rng, self.skin_color(parts["tex"]).cpu().numpy())
+        parts["gamma"] = torch.from_numpy(light.astype(np.float32)).to(self.device).flatten(1)
         parts["exp"] = self.posed_expression(rng, parts["id"], parts["exp"])
         parts["trans"] = self.aligned_translation(rng, parts)
         return join(parts)
+
+    def skin_color(self, texture: torch.Tensor) -> torch.Tensor:
+        """Mean albedo (B, 3) of the forehead, which goes on on the skull, RGB 0..1."""
+        return (self.skin_mean + texture @ self.skin_base).clamp(.02, 1)
 
     def posed_expression(self, rng, identity: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
         """Expressions (B, 64) with some eyes closed, mouths opened and smiles put on: the likeliest change of the
@@ -98,9 +105,9 @@ class SyntheticFaces:
             wide = points[:, 54, 0] - points[:, 48, 0]
             return wide + points[:, [48, 54], 1].mean(1) - points[:, [51, 57], 1].mean(1)
 
-        closing = rng.uniform(.5, 1, count) * (rng.random(count) < .2)
-        opening = np.abs(rng.normal(0, .2, count)) * (rng.random(count) < .45)
-        smiling = np.abs(rng.normal(0, .15, count)) * (rng.random(count) < .4)
+        closing = rng.uniform(.5, 1, count) * (rng.random(count) < .15)
+        opening = np.abs(rng.normal(0, .17, count)) * (rng.random(count) < .55)
+        smiling = np.abs(rng.normal(0, .2, count)) * (rng.random(count) < .55)
         move(smile, lambda _: smiling)
         move(lips, lambda now: np.maximum(opening - np.maximum(now, 0), 0) + np.maximum(-now, 0))
         move(eyes, lambda now: -closing * now)
@@ -136,7 +143,7 @@ class SyntheticFaces:
         points = self.face_model.shape(face["id"], face["exp"], self.face_model.keypoints)
         head = Head(points.cpu().numpy(), turn.cpu().numpy(), face["trans"].cpu().numpy(),
                     model.focal, model.center, model.camera_d)
-        skin = (self.skin_mean + face["tex"] @ self.skin_base).clamp(.02, 1).cpu().numpy()
+        skin = self.skin_color(face["tex"]).cpu().numpy()
         bands = light_bands(face["gamma"])
         light = (bands.cpu().numpy() @ FRONTAL).clip(.05)
         photo, visible = paint(image, mask, bands, *random_scene(rng, head, skin, light), self.bank)
@@ -149,12 +156,14 @@ def random_angles(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.radians(np.clip(degrees, [-30, -60, -25], [30, 60, 25]))
 
 
-def random_light(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Light (B, 3, 9) without the ambient part: about white, from dark to bright, some from one side."""
-    white = LIGHT_MEAN + rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T                   # (B, 9)
-    # the brightness of a face turned to the camera stays within what photos show
-    front = white @ FRONTAL
-    white *= (np.clip(front, .35, 1.6) / np.maximum(front, .1))[:, None]
+def random_light(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
+    """Light (B, 3, 9) without the ambient part for skin of a colour (B, 3): about white, from dark to bright, some from
+    one side."""
+    count = len(skin)
+    white = LIGHT_MEAN + .9 * rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T              # (B, 9)
+    # a camera's exposure keeps a face that is turned to it between these
+    exposure = skin.mean(1) * (white @ FRONTAL)
+    white *= (np.clip(1.1 * exposure, .15, .75) / np.maximum(exposure, .05))[:, None]
     warm = rng.normal(0, .08, (count, 1)) * [1, 0, -1] + rng.normal(0, .03, (count, 3))
     light = white[:, None] * np.exp(warm)[..., None] + rng.normal(0, .02, (count, 3, 9))
     light[..., 0] -= AMBIENT

@@ -159,6 +159,11 @@ class Ray:
 
 
 @wp.func
+def _inside(box: wp.vec4, x: float, y: float):
+    return x > box[0] and y > box[1] and x < box[2] and y < box[3]
+
+
+@wp.func
 def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp.array3d(dtype=wp.float32),
              item: int, x: float, y: float):
     """The ray behind a shape."""
@@ -197,6 +202,7 @@ def _paint(
     bands: wp.array3d(dtype=wp.float32),      # (B, 3, 9) light
     scenes: wp.array1d(dtype=Scene),
     shapes: wp.array2d(dtype=Shape),
+    boxes: wp.array2d(dtype=wp.vec4),         # (B, K) left, top, right, bottom of the shapes, px
     bank: wp.array3d(dtype=wp.uint8),
     start: int,
 ):
@@ -210,8 +216,9 @@ def _paint(
     ray.passed = wp.vec3(1.0, 1.0, 1.0)
     ray.open = 1.0
     for k in range(scene.shapes - scene.behind):
-        if ray.open > OPAQUE:
-            ray = _through(ray, shapes[item, scene.shapes - 1 - k], bank, bands, item, x, y)
+        number = scene.shapes - 1 - k
+        if ray.open > OPAQUE and _inside(boxes[item, number], x, y):
+            ray = _through(ray, shapes[item, number], bank, bands, item, x, y)
     seen = wp.float32(0.0)   # a variable, not a constant
     if mask[item, row, column] > 0.0:
         # soft outlines: the share of the pixels around that see the face
@@ -230,8 +237,9 @@ def _paint(
         ray.passed *= 1.0 - inside
         ray.open *= 1.0 - inside
     for k in range(scene.behind):
-        if ray.open > OPAQUE:
-            ray = _through(ray, shapes[item, scene.behind - 1 - k], bank, bands, item, x, y)
+        number = scene.behind - 1 - k
+        if ray.open > OPAQUE and _inside(boxes[item, number], x, y):
+            ray = _through(ray, shapes[item, number], bank, bands, item, x, y)
     if ray.open > OPAQUE:
         ray.color += wp.cw_mul(ray.passed, _background(scene, bank, x, y))
     dx, dy = x / 112.0 - 1.0, y / 112.0 - 1.0
@@ -251,10 +259,26 @@ def paint(face: torch.Tensor, mask: torch.Tensor, bands: torch.Tensor, scenes: n
     """
     device, size = face.device, face.shape[-1]
     photo, visible = face.new_empty((len(face), 3, size, size)), face.new_empty((len(face), size, size))
+    # Uploaded by torch, on whose stream the kernel runs.
+    uploads = [torch.from_numpy(values).to(device) for values in (_bytes(scenes), _bytes(shapes), _boxes(shapes))]
+    pointers = [upload.data_ptr() for upload in uploads]
     wp_device = wp.device_from_torch(device)
     arrays = [photo, visible, face.permute(0, 2, 3, 1), mask[:, 0], bands,
-              wp.from_numpy(scenes, dtype=Scene, device=wp_device),
-              wp.from_numpy(shapes, dtype=Shape, device=wp_device), bank]
+              wp.array(ptr=pointers[0], dtype=Scene, shape=scenes.shape, device=wp_device),
+              wp.array(ptr=pointers[1], dtype=Shape, shape=shapes.shape, device=wp_device),
+              runtime.vectors(uploads[2]), bank]
     runtime.launch(_paint, [((part.stop - part.start, size, size), [*arrays, part.start])
                             for part in runtime.parts(len(face), device)], device)
     return photo, visible[:, None]
+
+
+def _boxes(shapes: np.ndarray) -> np.ndarray:
+    """(B, K, 4) px: left, top, right, bottom of shapes (B, K)."""
+    reach = 1 + (shapes["softness"] + shapes["wobble"]) / 2
+    axes = np.linalg.inv(shapes["inverse"])                                          # columns: half-axes
+    half = np.abs(axes) @ np.stack([reach, reach + np.abs(shapes["bend"]) * reach ** 2], -1)[..., None]
+    return np.concatenate([shapes["center"] - half[..., 0], shapes["center"] + half[..., 0]], -1).astype(np.float32)
+
+
+def _bytes(structs: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(structs).view(np.uint8)

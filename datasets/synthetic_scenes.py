@@ -42,6 +42,10 @@ class Head:
         scale = self.focal / (self.camera_d - z)
         return np.stack([self.center + scale * x, 2 * self.center - (self.center + scale * y)], 1)
 
+    def shows(self, side: int) -> np.ndarray:
+        """(B, 1): whether the left (-1) or right (1) side of the face, in the picture, is not turned away."""
+        return side * self.rotation[:, 0, 2:] > -.3
+
     def between(self, *numbers: int) -> np.ndarray:
         """(B, 3): the middle of these landmarks, counted from 0."""
         return self.points[:, list(numbers)].mean(1)
@@ -81,10 +85,10 @@ class Shapes:
                 "softness": self.uniform(.02, .25), "wobble": self.uniform(.02, .3)}
 
     def add(self, present, center, right, down, color, **fields):
-        """present (B, 1): which faces have it; center (B, 2) px; right, down (B, 2) px: its half-axes; color
+        """present (B, 1): which faces have it; center (B, 2) px; right, down (1 or B, 2) px: its half-axes; color
         (1 or B, 3); fields: of Shape, by default those of a plain ellipse."""
         layer = np.zeros(self.count, Shape.numpy_dtype())
-        layer["inverse"] = np.linalg.inv(np.stack([right, down], 2)).reshape(layer["inverse"].shape)
+        layer["inverse"] = np.linalg.inv(np.stack([right, down], 2)).reshape(-1, *layer["inverse"].shape[1:])
         fields = {"texture": self.either(*ROUGH), "tiles": .3, "alpha": 1., "squarings": 1, "softness": .1} | fields
         for name, value in (fields | {"center": center, "color": color}).items():
             layer[name] = value if layer[name].ndim == 2 else np.broadcast_to(value, (self.count, 1)).ravel()
@@ -117,7 +121,7 @@ def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: 
     shapes = Shapes(rng, len(skin))
     color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), len(skin), p=HAIR_SHARES)] * rng.uniform(.9, 1.1, skin.shape)
     color *= shapes.uniform(.6, 1.5)
-    haired = shapes.chance(.9)
+    haired = shapes.chance(.93)
     long = haired & shapes.chance(.4)
     add_surroundings(shapes)
     add_body(shapes, head, skin, color, haired, long)
@@ -127,6 +131,7 @@ def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: 
     add_fringe(shapes, head, color, haired, long)
     add_glasses(shapes, head)
     add_covers(shapes, head, skin)
+    add_borders(shapes)
     packed, behind, total = shapes.packed()
     scene = background(rng, light)
     scene["behind"], scene["shapes"] = behind, total
@@ -143,13 +148,13 @@ def background(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
     scene["colors"] = palette.reshape(scene["colors"].shape)
     for name in "abc":
         scene[f"texture_{name}"] = rng.integers(TEXTURES, size=count)
-        scale = np.exp(rng.uniform(np.log(.0008), np.log(.008), count))
+        scale = np.exp(rng.uniform(np.log(.001), np.log(.012), count))
         turn = rng.uniform(0, 2 * np.pi, count) * (rng.random(count) < .5)
         rows = [scale * np.cos(turn), scale * np.sin(turn), rng.random(count),
                 -scale * np.sin(turn), scale * np.cos(turn), rng.random(count),
-                rng.uniform(.4, 2.5, count), rng.uniform(-.4, .4, count), 0 * scale]
+                rng.uniform(.6, 3, count), rng.uniform(-.4, .4, count), 0 * scale]
         scene[f"map_{name}"] = np.stack(rows, 1).reshape(scene[f"map_{name}"].shape)
-    scene["light"] = light * np.exp(rng.normal(0, .5, (count, 1)))
+    scene["light"] = light * np.exp(rng.normal(.2, .5, (count, 1)))
     scene["grain"] = rng.choice(ROUGH, count)
     scene["pores"] = np.stack([rng.uniform(.01, .03, count), rng.uniform(0, .15, count), rng.random(count)], 1)
     highlight = rng.normal(0, .35, (count, 3)) + [0, .35, 1]
@@ -187,7 +192,7 @@ def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, ha
         shapes.add(shapes.chance(.75), head.pixels(head.points[:, side], up=.05, front=-.1), head.right * .16,
                    head.down * u(.26, .36), tone, relief=.6, softness=.2, contrast=.5)
     shapes.add(shapes.chance(.9), skull + down * .05, right * u(.98, 1.06), down * u(.75, .95), tone,
-               relief=u(.3, .8), softness=.05)
+               relief=u(.5, .9), softness=.05)
 
 
 def add_mouth(shapes: Shapes, head: Head):
@@ -204,8 +209,8 @@ def add_mouth(shapes: Shapes, head: Head):
     for share, lip, upper in ((.75, 62, 1), (.3, 66, -1)):
         size = u(.04, .09)
         place = head.pixels(head.points[:, lip], up=-upper * size * u(0, .8))
-        shapes.add(shapes.chance(share), place, right * u(.6, .85), head.down * size, teeth, squarings=2, softness=.15,
-                   relief=.8, bend=-.4 * upper, **gaps)
+        shapes.add(shapes.chance(share), place, right * u(.75, 1.05), head.down * size, teeth, squarings=2,
+                   softness=.15, relief=.8, bend=upper * u(-.2, .4), **gaps)
 
 
 def add_light_effects(shapes: Shapes, head: Head):
@@ -227,18 +232,18 @@ def add_fringe(shapes: Shapes, head: Head, color: np.ndarray, haired: np.ndarray
     """Hair over the forehead and beside the face, or a hat."""
     u = shapes.uniform
     hat, tall = shapes.chance(.08), u(.45, .7)
-    top = head.pixels(head.brows, up=u(.15, .65)) - head.down * tall     # the lowest hair, and up to the shape's centre
+    top = head.pixels(head.brows, up=u(.1, .55)) - head.down * tall     # the lowest hair, and up to the shape's centre
     shapes.add(haired & ~hat, top + head.right * head.width * shapes.normal(.3),
                head.right * head.width * u(1.05, 1.35) + head.down * shapes.normal(.1), head.down * tall,
                **shapes.hair(color), bend=u(-.6, .1))
     for side, temple in ((-1, 0), (1, 16)):
-        shapes.add(haired & shapes.chance(.5) & (long | shapes.chance(.4)),
-                   head.pixels(head.points[:, temple], up=u(-.6, .4)) + head.right * side * .1,
-                   head.right * u(.1, .3), head.down * u(.4, 1.5), **shapes.hair(color), bend=u(-.3, .3))
+        shapes.add(haired & head.shows(side) & shapes.chance(.5) & (long | shapes.chance(.4)),
+                   head.pixels(head.points[:, temple], up=u(-.3, .5)) + head.right * side * .1,
+                   head.right * u(.1, .3), head.down * u(.7, 1.5), **shapes.hair(color), bend=u(-.3, .3))
     shapes.add(hat, top - head.down * .1, head.right * head.width * u(1.1, 1.5), head.down * u(.5, .7),
                **shapes.material(), squarings=shapes.either(1, 3), softness=.04, relief=.8, bend=u(-.2, .3))
     # a strand
-    shapes.add(shapes.chance(.12), head.pixels(head.brows) + head.right * shapes.normal(.5),
+    shapes.add(shapes.chance(.06), head.pixels(head.brows) + head.right * shapes.normal(.5),
                head.right * u(.02, .06) + head.down * shapes.normal(.03), head.down * u(.4, .9), color, softness=.5,
                alpha=u(.4, 1), bend=shapes.normal(.1))
 
@@ -260,7 +265,7 @@ def add_glasses(shapes: Shapes, head: Head):
     for side, corner, ear in ((-1, 36, 0), (1, 45, 16)):
         hinge = head.pixels(head.points[:, corner], right=side * .15, front=.05)
         half = (head.pixels(head.points[:, ear]) - hinge) / 2 + head.right * .001
-        shapes.add(worn, hinge + half, half, head.down * .025, color, squarings=3, softness=.3)
+        shapes.add(worn & head.shows(side), hinge + half, half, head.down * .025, color, squarings=3, softness=.3)
 
 
 def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
@@ -282,3 +287,11 @@ def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
         shapes.add(shapes.chance(.1), shapes.rng.uniform(10, CROP_SIZE - 10, (shapes.count, 2)), right * u(4, 40),
                    down * u(4, 40), **shapes.material(), squarings=shapes.either(1, 2, 3), softness=u(.02, .3),
                    relief=u(0, 1), wobble=u(0, .4))
+
+
+def add_borders(shapes: Shapes):
+    """The black beyond the edges of the photo."""
+    far = 1000.
+    for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        center = CROP_SIZE / 2 + (CROP_SIZE / 2 + far - shapes.uniform(0, 40)) * [x, y]
+        shapes.add(shapes.chance(.06), center, [[far, 0]], [[0, far]], [[0, 0, 0]], squarings=3, softness=.001)
