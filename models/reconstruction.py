@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
 from models.coefficients import SIZE, SLICES, split
-from models.face_model import FaceModel
+from models.face_model import Face, FaceModel
 from models.files import load_face_model_data, load_regressor
 from models.fitting import Fitter
 from util.coordinates import camera_to_world
@@ -41,9 +41,7 @@ class Reconstructor:
         coeffs = self.coefficients(faces, photos)
         with torch.no_grad():
             face = self.face_model(coeffs)
-            mask, _, image = self.renderer(face.vertices, self.face_model.tri, face.color)
-            overlay = torch.where(mask > 0, image.clamp(0, 1), photos)
-            overlay = (255 * overlay).round().byte().permute(0, 2, 3, 1)
+            overlay = render_over(self.renderer, self.face_model, face, photos)
             vertices = camera_to_world(face.vertices, self.face_model.camera_d)
         arrays = {"crop": crops, "overlay": overlay, "landmarks": face.landmarks, "vertices": vertices,
                   "color": face.color.clamp(0, 1)}
@@ -69,6 +67,13 @@ class Reconstructor:
             attention = torch.from_numpy(np.stack([face.attention for face in faces])).to(photos)[:, None] / 255
             coeffs = self.fitter(coeffs, photos, landmarks, attention, self.fit_iters)
         return coeffs
+
+
+def render_over(renderer: MeshRenderer, face_model: FaceModel, face: Face, photos: torch.Tensor) -> torch.Tensor:
+    """The faces drawn over photos (B, 3, 224, 224) RGB 0..1 -> (B, 224, 224, 3) uint8."""
+    mask, _, image = renderer(face.vertices, face_model.tri, face.color)
+    overlay = image.clamp(0, 1) + (1 - mask) * photos
+    return (255 * overlay).round().byte().permute(0, 2, 3, 1)
 
 
 def reconstruct_folder(options) -> int:

@@ -4,17 +4,28 @@ import torch
 from util.files import InputError
 
 
+def gpu_numbers(gpu_ids: str | None) -> list[int] | None:
+    """"0,1" -> [0, 1]; None stays None. Raises InputError for anything but numbers."""
+    if gpu_ids is None:
+        return None
+    try:
+        numbers = [int(number) for number in gpu_ids.split(",") if number.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise InputError(f"--gpu_ids={gpu_ids}: give GPUs by number, as in 0 or 0,1, or -1 for the CPU")
+    return numbers
+
+
 def choose_device(gpu_ids: str | None) -> torch.device:
     """The first of `gpu_ids` ("0", "0,1", "-1": the CPU; None: the first GPU, or the CPU where there is none).
 
     Raises InputError for anything else and for a GPU that is not there.
     """
-    if gpu_ids is None:
+    numbers = gpu_numbers(gpu_ids)
+    if numbers is None:
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        first = [int(number) for number in gpu_ids.split(",") if number.strip()][0]
-    except (ValueError, IndexError):
-        raise InputError(f"--gpu_ids={gpu_ids}: give GPUs by number, as in 0 or 0,1, or -1 for the CPU") from None
+    first = numbers[0]
     if first < 0:
         return torch.device("cpu")
     if first >= torch.cuda.device_count():

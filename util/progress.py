@@ -8,12 +8,13 @@ LINE_EVERY = 10   # seconds between two lines in a log
 
 
 class Progress:
-    """Counts up to `total` things of kind `unit`; `say` prints a line without breaking the bar."""
+    """Counts from `done` up to `total` things of kind `unit`; `say` prints a line without breaking the bar. quiet:
+    show nothing of the progress."""
 
-    def __init__(self, total: int, unit: str):
-        self.total, self.unit, self.done = total, unit, 0
+    def __init__(self, total: int, unit: str, done: int = 0, quiet: bool = False):
+        self.total, self.unit, self.done, self.quiet = total, unit, done, quiet
         self.start = self.last = time.monotonic()
-        self.bar = tqdm(total=total, unit=unit) if sys.stderr.isatty() else None
+        self.bar = tqdm(total=total, unit=unit, initial=done) if sys.stderr.isatty() and not quiet else None
 
     def __enter__(self) -> "Progress":
         return self
@@ -28,7 +29,7 @@ class Progress:
             self.bar.update(count)
             return
         now = time.monotonic()
-        if self.done == self.total or now - self.last >= LINE_EVERY:
+        if not self.quiet and (self.done == self.total or now - self.last >= LINE_EVERY):
             self.last = now
             print(f"{self.done}/{self.total} {self.unit}s, {now - self.start:.0f} s", file=sys.stderr, flush=True)
 

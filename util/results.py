@@ -13,15 +13,19 @@ from util.mesh_io import write_obj
 BLUE, RED = (0, 0, 255), (255, 0, 0)
 
 
-def write_panel(path: Path, crop: np.ndarray, overlay: np.ndarray, given: np.ndarray, predicted: np.ndarray):
-    """Picture 224 x 672: the crop, the render over it, and landmarks over that, given ones blue, predicted ones red.
-    crop, overlay: (224, 224, 3) uint8 RGB; given (n, 2), predicted (68, 2): px, y up."""
+def draw_panel(crop: np.ndarray, overlay: np.ndarray, given: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Picture (224, 672, 3) uint8 RGB: the crop, the render over it, and landmarks over that, given ones blue,
+    predicted ones red. crop, overlay: (224, 224, 3) uint8 RGB; given (n, 2), predicted (68, 2): px, y up."""
     marked = overlay.copy()
     for points, color in ((given, BLUE), (predicted, RED)):
         for x, y in flip_y(points, CROP_SIZE):
             cv2.circle(marked, (round(float(x)), round(float(y))), 1, color, -1, cv2.LINE_AA)
+    return np.concatenate([crop, overlay, marked], 1)
+
+
+def write_panel(path: Path, panel: np.ndarray):
     with atomic_write(path) as temporary:
-        Image.fromarray(np.concatenate([crop, overlay, marked], 1)).save(temporary, compress_level=1)
+        Image.fromarray(panel).save(temporary, compress_level=1)
 
 
 def write_coefficients(path: Path, coeffs: dict[str, np.ndarray], landmarks: np.ndarray, trans_params: np.ndarray):
@@ -36,6 +40,7 @@ def write_coefficients(path: Path, coeffs: dict[str, np.ndarray], landmarks: np.
 def write_face(folder: Path, name: str, result: dict, tri: np.ndarray):
     """The three files of a face: <name>.png, .obj and .mat. result: the arguments of the writers above, and vertices
     (N, 3) world coordinates, color (N, 3) 0..1; tri (F, 3) 0-based."""
-    write_panel(folder / f"{name}.png", result["crop"], result["overlay"], result["given"], result["landmarks"])
+    panel = draw_panel(result["crop"], result["overlay"], result["given"], result["landmarks"])
+    write_panel(folder / f"{name}.png", panel)
     write_obj(folder / f"{name}.obj", result["vertices"], result["color"], tri)
     write_coefficients(folder / f"{name}.mat", result["coeffs"], result["landmarks"], result["trans_params"])

@@ -1,0 +1,120 @@
+"""Batches for a step of the training: photos, rendered faces, or both."""
+import signal
+from argparse import Namespace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader
+
+from datasets.augmentation import Augmentation
+from datasets.sampling import EpochBatches
+from datasets.synthetic_faces import SyntheticFaces
+from datasets.training_photos import TrainingPhotos, collate, read_datalist
+from models.coefficients import SIZE
+from util.distributed import Processes
+from util.files import InputError
+
+RENDERED_EPOCH = 100_000   # faces
+UNREADABLE = 0.01          # of the photos: so many may be left out
+
+
+class TrainingBatches:
+    """The training data of the options, in batches of this process's part.
+
+    A batch is what `models.objective.Objective` takes, on the device, with `paths`, the photos' names. It is the same
+    whenever epoch, number of the batch, options and number of processes are.
+    faces: where rendered faces come from, or None without them. `unreadable` collects what was wrong with which photo.
+    """
+
+    def __init__(self, options: Namespace, processes: Processes, faces: SyntheticFaces | None):
+        self.options, self.processes, self.faces = options, processes, faces
+        self.size = processes.share(options.batch_size, "--batch_size")
+        self.rendered = {"flist": 0, "synthetic": self.size, "mixed": self.size // 2}[options.dataset_mode]
+        self.unreadable: dict[str, None] = {}
+        if options.dataset_mode == "synthetic":
+            total = options.max_dataset_size
+            self.per_epoch = int(min(total, RENDERED_EPOCH if total == float("inf") else total)) // options.batch_size
+            return
+        augmentation = Augmentation(options.preprocess, options.shift_pixs, options.scale_delta, options.rot_angle)
+        self.photos = TrainingPhotos(read_datalist(options.flist, options.data_root),
+                                     augmentation if options.use_aug else None, options.seed)
+        self.per_epoch = len(self._keys(1, 0))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[dict]:
+        """The batches of an epoch (counted from 1), from number `start` on."""
+        if not self.rendered:
+            yield from self._of_photos(epoch, start)
+            return
+        # Rendered ahead, while the step before computes.
+        with ThreadPoolExecutor(1) as renderer:
+            ahead = [renderer.submit(self._of_faces, epoch, number) for number in range(start, start + 2)]
+            photos = self._of_photos(epoch, start) if self.rendered < self.size else None
+            for number in range(start, self.per_epoch):
+                faces = ahead.pop(0).result()
+                ahead.append(renderer.submit(self._of_faces, epoch, number + 2))
+                yield faces if photos is None else _concatenate(next(photos), faces)
+
+    def _of_faces(self, epoch: int, number: int) -> dict:
+        step = ((epoch - 1) * self.per_epoch + number) * self.processes.size + self.processes.rank
+        batch = self.faces.batch(step, self.rendered)
+        return {name: batch[name] for name in ("photo", "mask", "landmarks")} | {
+            "truth": batch["coeffs"], "paths": [f"rendered face {step}.{i}" for i in range(self.rendered)]}
+
+    def _of_photos(self, epoch: int, start: int) -> Iterator[dict]:
+        loader = DataLoader(self.photos, batch_sampler=self._keys(epoch, start), collate_fn=collate,
+                            num_workers=readers(self.options, self.processes),
+                            pin_memory=self.processes.device.type == "cuda", worker_init_fn=ignore_signals)
+        for batch in loader:
+            self._check(batch.pop("problems"))
+            yield to_device(batch, self.processes.device, self.options.image_size)
+
+    def _keys(self, epoch: int, start: int) -> EpochBatches:
+        total = int(min(len(self.photos), self.options.max_dataset_size))
+        return EpochBatches(total, self.size - self.rendered, self.options.seed, epoch, self.processes.rank,
+                            self.processes.size, shuffle=not self.options.serial_batches, start_batch=start)
+
+    def _check(self, problems: list[str]):
+        self.unreadable |= dict.fromkeys(problems)
+        if len(self.unreadable) > max(UNREADABLE * len(self.photos), 1):
+            raise InputError(f"{len(self.unreadable)} of {len(self.photos)} photos cannot be read, more than 1 %: "
+                             f"repair the datalist {self.options.flist}; the last one: {problems[-1]}")
+
+
+def validation_batches(options: Namespace, processes: Processes) -> DataLoader | None:
+    """This process's part of the validation photos, in batches for `to_device`; None without validation."""
+    if options.flist_val == Path("none"):
+        return None
+    photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
+    keys = EpochBatches(len(photos), processes.share(options.batch_size_val, "--batch_size_val"), options.seed, 0,
+                        processes.rank, processes.size, shuffle=False)
+    return DataLoader(photos, batch_sampler=keys, collate_fn=collate, num_workers=readers(options, processes),
+                      worker_init_fn=ignore_signals)
+
+
+def ignore_signals(_):
+    """Signals to stop are often sent to all processes of a program: readers go on until the training ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def readers(options: Namespace, processes: Processes) -> int:
+    return -(-options.num_threads // processes.local_size)
+
+
+def to_device(batch: dict, device: torch.device, size: int) -> dict:
+    """A collated batch of photos as `models.objective.Objective` takes it, pictures of size x size px."""
+    pictures = {}
+    for name in ("photo", "mask"):
+        picture = batch[name].to(device, non_blocking=True).float() / 255
+        pictures[name] = interpolate(picture, (size, size), mode="area") if picture.shape[-1] != size else picture
+    return pictures | {"landmarks": batch["landmarks"].to(device, non_blocking=True), "paths": batch["path"],
+                       "truth": torch.empty(0, SIZE, device=device)}
+
+
+def _concatenate(photos: dict, faces: dict) -> dict:
+    """The truth is that of the last faces: photos come first."""
+    joined = {name: torch.cat([photos[name], faces[name]]) for name in ("photo", "mask", "landmarks", "truth")}
+    return joined | {"paths": photos["paths"] + faces["paths"]}

@@ -1,0 +1,326 @@
+"""The training: batches in, checkpoints out."""
+import signal
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from datasets.synthetic_faces import SyntheticFaces
+from datasets.training_batches import TrainingBatches, to_device, validation_batches
+from models.face_model import FaceModel
+from models.files import load_checkpoint, load_face_model_data, load_imagenet_init, load_regressor
+from models.objective import Objective
+from models.recognition import load_recognition
+from models.reconstruction import render_over
+from models.regressor import Regressor, init_from_dlib
+from models.training_state import newest_checkpoint, save_checkpoint
+from util.coordinates import CROP_SIZE
+from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
+from util.files import InputError, atomic_write
+from util.progress import Progress
+from util.renderer import MeshRenderer
+from util.results import draw_panel
+from util.training_log import NoLog, TrainingLog
+
+LOSSES = ("feat", "color", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
+PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train(options: Namespace) -> int:
+    """Train as the options say; returns the exit status. Raises InputError."""
+    processes = join_processes(options.gpu_ids)
+    try:
+        return Trainer(options, processes).run()
+    finally:
+        leave_processes()
+
+
+class Trainer:
+    def __init__(self, options: Namespace, processes: Processes):
+        self.options, self.processes, device = options, processes, processes.device
+        torch.manual_seed(options.seed)   # the weights of a new network
+        self.folder = options.checkpoints_dir / options.name
+        self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
+
+        model = FaceModel(load_face_model_data(options.bfm_folder, options.bfm_model), options.focal, options.center,
+                          options.camera_d).to(device)
+        self.renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far, options.renderer,
+                                     options.antialias)
+        weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
+        recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
+        self.precision = PRECISIONS[options.amp]
+        self.objective = Objective(model, self.renderer, recognition, weights, options.use_crop_face,
+                                   options.use_predef_M, self.precision).to(device)
+        faces = None
+        if options.dataset_mode != "flist":
+            faces = SyntheticFaces(model, self.renderer, options.seed, options.image_size)
+        self.data = TrainingBatches(options, processes, faces)
+        self.validation = validation_batches(options, processes)
+        if options.lr_policy == "plateau" and self.validation is None:
+            raise InputError("--lr_policy=plateau follows the validation, but --flist_val=none: choose another")
+        self.restore()
+
+    def restore(self):
+        """Build what is trained, from a checkpoint where there is one to continue from."""
+        options, device = self.options, self.processes.device
+        path = self.checkpoint_to_continue()
+        self.network = load_regressor(path, options.net_recon) if path else self.new_network()
+        self.network.to(device, memory_format=torch.channels_last)
+        if self.processes.size > 1:
+            self.network = synchronise_batch_norm(self.network, device)
+        self.optimiser = torch.optim.Adam(self.network.parameters(), options.lr)
+        self.scheduler = make_scheduler(self.optimiser, options)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+        if path:
+            self.load_state(path)
+        if options.compile:
+            self.network.compile()
+        self.parallel_network = self.processes.parallel(self.network)
+
+    def checkpoint_to_continue(self) -> Path | None:
+        options = self.options
+        if options.epoch != "latest" and not options.pretrained_name:
+            return self.folder / f"epoch_{options.epoch}.pth"
+        path = newest_checkpoint(self.folder)
+        if path is None and options.continue_train:
+            raise InputError(f"--continue_train: there is no checkpoint in {self.folder}")
+        return path
+
+    def new_network(self) -> Regressor:
+        options = self.options
+        if options.pretrained_name:
+            folder = options.checkpoints_dir / options.pretrained_name
+            path = newest_checkpoint(folder) if options.epoch == "latest" else None
+            return load_regressor(path or folder / f"epoch_{options.epoch}.pth", options.net_recon)
+        network = Regressor(options.net_recon or "resnet50", options.use_last_fc)
+        if options.net_recon == "dlib_resnet29":
+            init_from_dlib(network)
+        elif options.init_path.exists():
+            load_imagenet_init(network, options.init_path)
+        else:
+            self.say(f"there are no ImageNet weights {options.init_path} (--init_path): the network starts from random "
+                     "ones and needs many more photos")
+        return network
+
+    def load_state(self, path: Path):
+        checkpoint = load_checkpoint(path)
+        self.optimiser.load_state_dict(checkpoint["opt_00"])
+        self.scheduler.load_state_dict(checkpoint["sched_00"])
+        if "step" in checkpoint:   # the original's have no more
+            self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
+            self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
+            self.scaler.load_state_dict(checkpoint["scaler"])
+            torch.set_rng_state(checkpoint["random"])
+        self.say(f"continues from {path}: epoch {self.epoch}, {self.batch} batches of it done")
+
+    def save(self, name: str):
+        if not self.processes.is_first:
+            return
+        options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.options).items()}
+        save_checkpoint(self.folder / f"epoch_{name}.pth", {
+            "net_recon": self.network.state_dict(), "opt_00": self.optimiser.state_dict(),
+            "sched_00": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(), "options": options,
+            "epoch": self.epoch, "batch": self.batch, "step": self.step, "random": torch.get_rng_state()})
+
+    def save_latest(self):
+        self.save(f"iter_{self.step}" if self.options.save_by_iter else "latest")
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        options, first = self.options, self.processes.is_first
+        if first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / "train_opt.txt") as temporary:
+                temporary.write_text("".join(f"{name}: {value}\n" for name, value in sorted(vars(options).items())),
+                                     encoding="utf-8")
+        with Stop() as stop, TrainingLog(self.folder, options.add_image) if first else NoLog() as log:
+            while self.epoch <= options.n_epochs:
+                self.run_epoch(log, stop)
+                if stop.signal:
+                    self.save_latest()
+                    self.say(f"stopped by signal {stop.signal}; the same command continues")
+                    return 128 + stop.signal
+                losses = self.evaluate(log)
+                self.scheduler.step(*[losses["all"]] if options.lr_policy == "plateau" else [])
+                self.epoch, self.batch = self.epoch + 1, 0
+                if (self.epoch - 1) % options.save_epoch_freq == 0 or self.epoch > options.n_epochs:
+                    self.save(str(self.epoch - 1))
+                self.save_latest()
+        return self.summary()
+
+    def run_epoch(self, log: TrainingLog, stop: "Stop"):
+        """Train for what is left of this epoch, or until a signal stops it."""
+        options = self.options
+        with Progress(self.data.per_epoch, "step", self.batch, quiet=not self.processes.is_first) as progress:
+            meter = Meter()
+            for batch in meter.waits(self.data.epoch(self.epoch, self.batch)):
+                meter.add(self.train_on(batch))
+                self.batch, self.step = self.batch + 1, self.step + 1
+                progress.advance()
+                if self.due(options.print_freq):
+                    self.report(log, meter)
+                    meter.clear()
+                if self.due(options.display_freq):
+                    log.pictures("train", self.epoch, self.step, self.panels(batch))
+                if self.due(options.evaluation_freq):
+                    self.evaluate(log)
+                if self.due(options.save_latest_freq):
+                    self.save_latest()
+                if self.processes.any(stop.signal):
+                    return
+
+    def train_on(self, batch: dict) -> dict[str, torch.Tensor]:
+        """One step; returns the losses."""
+        self.network.train()
+        with torch.autocast(self.processes.device.type, self.precision, enabled=self.precision is not None):
+            coeffs = self.parallel_network(batch["photo"].contiguous(memory_format=torch.channels_last))
+        losses = self.objective(coeffs.float(), batch, self.processes)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(losses["all"]).backward()
+        self.scaler.unscale_(self.optimiser)
+        gradient = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters())
+        # fp16 overflows now and then: the scaler leaves those steps out and scales less.
+        finite = self.processes.mean(losses["all"]) + (0 if self.scaler.is_enabled() else gradient)
+        if finite.isfinite():
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+        else:
+            self.leave_out(batch, losses)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def leave_out(self, batch: dict, losses: dict[str, torch.Tensor]):
+        bad = [name for name, loss in losses.items() if not loss.isfinite()] or ["gradient"]
+        message = f"{', '.join(bad)} is not finite at step {self.step + 1}, of the photos {' '.join(batch['paths'])}"
+        if not self.options.skip_nonfinite:
+            raise InputError(f"{message}; look at them, or leave such batches out with --skip_nonfinite")
+        self.say(f"left out: {message}")
+
+    def report(self, log: TrainingLog, meter: "Meter"):
+        names = list(meter.sums)
+        averages = self.processes.mean(torch.stack(list(meter.sums.values())) / meter.count).tolist()
+        seconds, waited = meter.seconds / meter.count, meter.waited / meter.count
+        log.losses("train", self.epoch, self.step, dict(zip(names, averages, strict=True)), seconds, waited)
+        log.scalars(self.step, {"learning_rate": self.optimiser.param_groups[0]["lr"],
+                                "data_wait_share": waited / seconds,
+                                "samples_per_second": self.options.batch_size / seconds})
+
+    @torch.no_grad()
+    def evaluate(self, log: TrainingLog) -> dict[str, float]:
+        """Validation losses, averaged over the photos of all processes; empty without validation."""
+        if self.validation is None:
+            return {}
+        sums, count, start = Counter(), 0, time.monotonic()
+        for number, samples in enumerate(self.validation):
+            if number >= self.options.eval_batch_nums:
+                break
+            batch = to_device(samples, self.processes.device, self.options.image_size)
+            losses = self.objective(self.predict(batch), batch, Processes(self.processes.device))
+            size = len(batch["paths"])
+            sums.update({name: loss.item() * size for name, loss in losses.items()})
+            count += size
+            if number < self.options.vis_batch_nums:
+                log.pictures("val", self.epoch, self.step, self.panels(batch), number * self.options.batch_size_val)
+        parts = self.processes.gather((sums, count))
+        total, count = sum((part for part, _ in parts), Counter()), sum(count for _, count in parts)
+        averages = {name: value / count for name, value in total.items()}
+        log.losses("val", self.epoch, self.step, averages, time.monotonic() - start, 0)
+        return averages
+
+    @torch.no_grad()
+    def predict(self, batch: dict) -> torch.Tensor:
+        self.network.eval()
+        return self.network(batch["photo"].contiguous(memory_format=torch.channels_last))
+
+    def panels(self, batch: dict) -> list[np.ndarray]:
+        """The pictures of a batch: photo, render over it, landmarks."""
+        model = self.objective.face_model
+        photos = interpolate(batch["photo"], (CROP_SIZE, CROP_SIZE), mode="bilinear")
+        with torch.no_grad():
+            face = model(self.predict(batch))
+            overlays = render_over(self.renderer, model, face, photos).cpu().numpy()
+        crops = (255 * photos).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return [draw_panel(*images) for images in zip(crops, overlays, batch["landmarks"].cpu().numpy(),
+                                                      face.landmarks.cpu().numpy(), strict=True)]
+
+    def due(self, frequency: int) -> bool:
+        """Whether it is time for what happens every so many batches, or images."""
+        unit = 1 if self.options.display_per_batch else self.options.batch_size
+        return self.step * unit % frequency < unit
+
+    def summary(self) -> int:
+        unreadable = self.data.unreadable
+        if unreadable:
+            path = self.folder / "unreadable.txt"
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(f"{problem}\n" for problem in unreadable), encoding="utf-8")
+            self.say(f"{len(unreadable)} photos could not be read: {path}")
+        return 1 if unreadable else 0
+
+    def say(self, line: str):
+        if self.processes.is_first:
+            print(line, flush=True)
+
+
+class Meter:
+    """Sums of losses and times since it was cleared."""
+
+    def __init__(self):
+        self.clear()
+
+    def clear(self):
+        self.sums, self.count, self.waited, self.start = {}, 0, 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def waits(self, batches: Iterator[dict]) -> Iterator[dict]:
+        """The batches; the time until each is there counts as waiting."""
+        while True:
+            start = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, losses: dict[str, torch.Tensor]):
+        self.sums = {name: self.sums.get(name, 0) + loss for name, loss in losses.items()}
+        self.count += 1
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM, so that the step is finished and saved; a second one ends the program."""
+
+    def __init__(self):
+        self.signal = 0
+
+    def __enter__(self) -> "Stop":
+        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def note(self, number: int, _):
+        self.signal = number
+        signal.signal(number, self.before[number])
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def make_scheduler(optimiser: torch.optim.Optimizer, options: Namespace) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate after each epoch."""
+    schedulers = torch.optim.lr_scheduler
+    decay, epochs = options.lr_decay_epochs, options.n_epochs
+    if options.lr_policy == "plateau":
+        return schedulers.ReduceLROnPlateau(optimiser, factor=0.2, patience=5)
+    if options.lr_policy == "cosine":
+        return schedulers.CosineAnnealingLR(optimiser, epochs)
+    if options.lr_policy == "linear":
+        return schedulers.LambdaLR(optimiser, lambda epoch: min(1.0, (epochs - epoch) / (min(decay, epochs) + 1)))
+    return schedulers.StepLR(optimiser, decay, gamma=0.2)

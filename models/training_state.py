@@ -1,0 +1,27 @@
+"""Checkpoints of a training: everything it needs to go on as if it had never stopped."""
+from pathlib import Path
+
+import torch
+
+from models.files import load_weights
+from util.files import InputError, atomic_write
+
+
+def save_checkpoint(path: Path, state: dict):
+    """Written whole or not at all. Raises InputError, and the file there before stays."""
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:   # PyTorch reports a full disk by RuntimeError
+        raise InputError(f"cannot save the checkpoint {path}: {error}; the one before is whole. Make room on the "
+                         "disk, then the same command continues") from error
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint in the folder that has come farthest, by what it says itself; None where there is none."""
+    checkpoints = sorted(folder.glob("epoch_*.pth"), key=lambda path: (_steps(path), path.stat().st_mtime))
+    return checkpoints[-1] if checkpoints else None
+
+
+def _steps(path: Path) -> int:
+    return load_weights(path, "checkpoint").get("step", 0)
