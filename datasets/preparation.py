@@ -4,6 +4,7 @@ import traceback
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from datasets.photo_folder import find_faces
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.alignment import align, five_points
 from util.coordinates import flip_y
-from util.face_detection import FaceDetector, check_points_inside
+from util.distributed import Processes, join_processes, leave_processes
+from util.face_detection import FaceDetector
 from util.files import InputError, atomic_write, remove_remnants, write_lines
 from util.frozen_landmarks import landmark_detector
 from util.photos import list_photos, read_photo
@@ -54,15 +56,23 @@ class TrainingFolder:
 def prepare_folders(options) -> int:
     """Prepare all photos of the folders as the options say and write the lists; returns how many were left out. Raises
     InputError when it can't be started, or not go on."""
+    processes = join_processes("-1", patience=timedelta(days=100))   # for those with slower photos
+    paths = dict.fromkeys(options.data_root / folder for folder in options.img_folder)
     try:
-        folders = [scan(path, options.overwrite)
-                   for path in dict.fromkeys(options.data_root / folder for folder in options.img_folder)]
+        folders = [scan(path, options.overwrite) for path in paths] if processes.is_first else []
+        folders = processes.gather(folders)[0]
         for folder in folders:
-            folder.leave_out(prepare(folder, options))
-            finish(folder)
-        write_datalist(Path("datalist") / options.mode, folders)
+            for skipped in processes.gather(prepare(folder, options, processes)):
+                folder.leave_out(skipped)
+            if processes.is_first:
+                finish(folder)
+        if processes.is_first:
+            write_datalist(Path("datalist") / options.mode, folders)
+        processes.gather(None)   # torchrun ends all when the first one ends with another status than 0
     except OSError as error:   # of writing: what can't be read is an InputError
         raise InputError(f"cannot write: {error}. What is done stays; the same command goes on from there") from error
+    finally:
+        leave_processes()
     return sum(len(folder.skipped) for folder in folders)
 
 
@@ -99,12 +109,14 @@ def is_a_line(text: str) -> bool:
     return text.splitlines() == [text] and text == text.encode(errors="replace").decode()
 
 
-def prepare(folder: TrainingFolder, options) -> dict[str, str]:
-    """Prepare the photos to do. Returns the reason for each one left out. Raises InputError, OSError."""
+def prepare(folder: TrainingFolder, options, processes: Processes) -> dict[str, str]:
+    """Prepare this process's share of the photos to do. Returns the reason for each one left out. Raises InputError,
+    OSError."""
     skipped = {}
-    photos = PhotoPreparation(folder, options.overwrite, options.checkpoints_dir / "lm_model", options.verbose)
+    names = folder.todo[processes.rank::processes.size]
+    photos = PhotoPreparation(folder, names, options.overwrite, options.checkpoints_dir / "lm_model", options.verbose)
     loader = DataLoader(photos, batch_size=None, num_workers=options.num_threads, collate_fn=_as_is, in_order=False)
-    with Progress(len(photos), "photo") as progress:
+    with Progress(len(photos), "photo", quiet=not processes.is_first) as progress:
         try:
             for outcome in loader:
                 if outcome.failure:
@@ -131,13 +143,12 @@ class Outcome(NamedTuple):
 
 
 class PhotoPreparation(Dataset):
-    """Prepares a photo to do when asked for it."""
+    """Prepares the photos of these names in the folder, each when it is asked for."""
 
-    def __init__(self, folder: TrainingFolder, overwrite: bool, lm_model: Path, verbose: bool):
+    def __init__(self, folder: TrainingFolder, names: list[str], overwrite: bool, lm_model: Path, verbose: bool):
         self.folder, self.overwrite, self.verbose = folder.path, overwrite, verbose
         # One block of memory that worker processes share, as str objects are not.
-        self.names = np.array([(name, folder.masks[name]) for name in folder.todo],
-                              np.dtypes.StringDType()).reshape(-1, 2)
+        self.names = np.array([(name, folder.masks[name]) for name in names], np.dtypes.StringDType()).reshape(-1, 2)
         self.detector = FaceDetector()
         self.landmark_detector = landmark_detector(lm_model, self.detector)
 
@@ -201,10 +212,11 @@ def checksum(path: Path) -> str:
 
 def check_face(photo: np.ndarray, landmarks: np.ndarray, source: Path):
     """Raise InputError unless (68, 2) px, y down, can be the landmarks of a face in the photo that is large enough."""
-    height, width = photo.shape[:2]
-    check_points_inside(landmarks, width, height, source)
+    points, (height, width) = five_points(landmarks), photo.shape[:2]
+    if (points < 0).any() or (points > (width - 1, height - 1)).any():
+        raise InputError(f"{source}: eyes, nose or mouth lie outside the photo of {width} x {height} pixels")
     try:
-        _, (_, _, scale, _, _) = align(photo, flip_y(five_points(landmarks), height))
+        _, (_, _, scale, _, _) = align(photo, flip_y(points, height))
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
     if scale > MOST_ENLARGED:

@@ -2,6 +2,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -57,8 +58,9 @@ class Processes:
         return nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
 
 
-def join_processes(gpu_ids: str | None) -> Processes:
-    """Join the processes torchrun has started, if it has: on GPUs by NCCL, else by gloo. Raises InputError."""
+def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Processes:
+    """Join the processes torchrun has started, if it has: on GPUs by NCCL, else by gloo. patience: how long one waits
+    for the others, by default as long as PyTorch does. Raises InputError."""
     if "LOCAL_RANK" not in os.environ:
         return Processes(choose_device(gpu_ids))
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
@@ -71,7 +73,7 @@ def join_processes(gpu_ids: str | None) -> Processes:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     return Processes(device, dist.get_rank(), dist.get_world_size(), local_size)
 
 

@@ -42,6 +42,6 @@ def remove_remnants(folder: Path):
 
 
 def write_lines(path: Path, lines: Iterable[str]):
-    """Write a text file, whole or not at all."""
+    """Write a text file whole or not at all; line breaks in a line and what is not UTF-8 are written as escapes."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.writelines("\\n".join(line.splitlines()) + "\n" for line in lines)

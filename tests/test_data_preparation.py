@@ -1,0 +1,333 @@
+"""data_preparation.py as a user runs it: from folders of photos to what train.py reads."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import EXAMPLES, GOLDEN, ROOT
+from PIL import Image
+
+import data_preparation
+from datasets.training_photos import read_datalist, read_landmarks, read_sample
+from util.alignment import five_points
+from util.face_detection import read_detections
+from util.photos import read_photo
+from util.skin_mask import skin_mask
+
+FACE = np.load(GOLDEN / "augment.npz")["lm_in"] * [1, -1] + [0, 223]   # (68, 2) px, y down, 147 px wide
+EXAMPLE = read_photo(EXAMPLES / "astronaut.png")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """An empty data_root, from which data_preparation.py is run."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photos(root):
+    """A folder of a photo that has detections and one that has not."""
+    folder = root / "photos"
+    (folder / "detections").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "detections" / "astronaut.txt", folder / "detections")
+    Image.fromarray(EXAMPLE).save(folder / "astronaut.png")
+    Image.fromarray(EXAMPLE[:320, 80:400]).save(folder / "searched.jpg", quality=95)
+    return folder
+
+
+def add_photo(folder, name, landmarks=FACE, size=(224, 224)):
+    """A photo of noise, with landmarks."""
+    (folder / "landmarks").mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(name)).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / name)
+    if landmarks is not None:
+        np.savetxt((folder / "landmarks" / name).with_suffix(".txt"), landmarks)
+    return folder / name
+
+
+def command(*arguments) -> list[str]:
+    return [str(ROOT / "data_preparation.py"), "--data_root=.", "--num_threads=0", *map(str, arguments)]
+
+
+@pytest.fixture
+def prepare(monkeypatch):
+    """Runs the script in this process: prepare("--img_folder", "photos") -> exit status."""
+    def run(*arguments) -> int:
+        monkeypatch.setattr(sys, "argv", command(*arguments))
+        try:
+            return data_preparation.main()
+        except SystemExit as end:   # of wrong options
+            return end.code
+    return run
+
+
+def start(*arguments) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, *command(*arguments)], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+
+
+def written(folder) -> dict[Path, tuple]:
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def masks_listed(root, mode="train") -> list[str]:
+    return (root / "datalist" / mode / "masks.txt").read_text().splitlines()
+
+
+def test_from_photos_to_training_samples(root, photos):
+    process = start("--img_folder", "photos", "--num_threads=2")
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "2 of 2 photos prepared" in output
+    assert "2/2 photos" in errors
+    assert not (photos / "skipped.txt").exists()
+    assert (photos / "vis" / "sheet_001.jpg").exists()
+
+    landmarks = read_landmarks(photos / "landmarks" / "astronaut.txt")
+    assert np.abs(five_points(landmarks) - read_detections(EXAMPLES / "detections" / "astronaut.txt")).max() < 6
+    searched = read_landmarks(photos / "landmarks" / "searched.txt") + [80, 0]
+    assert np.linalg.norm(searched - landmarks, axis=1).mean() < 3
+    for name in ("astronaut.png", "searched.jpg"):
+        mask = Image.open((photos / "mask" / name).with_suffix(".png"))
+        assert mask.mode == "L"
+        assert np.array_equal(np.asarray(mask), skin_mask(read_photo(photos / name)))
+
+    samples = read_datalist(root / "datalist" / "train" / "masks.txt", root)
+    assert [sample.photo.name for sample in samples] == ["astronaut.png", "searched.jpg"]
+    first, second = (read_sample(sample) for sample in samples)
+    assert np.abs(first[0].astype(int) - second[0]).mean() < 8
+    assert first[1].mean() == pytest.approx(second[1].mean(), rel=0.1)
+
+
+def test_what_is_done_stays_and_the_rest_is_done(root, photos, prepare):
+    assert prepare("--img_folder", "photos") == 0
+    before = written(photos)
+    assert prepare("--img_folder", "photos") == 0
+    assert written(photos) == before
+
+    missing = [photos / "landmarks" / "astronaut.txt", photos / "landmarks" / "searched.txt",
+               photos / "mask" / "searched.png"]
+    for path in missing:
+        path.unlink()
+    add_photo(photos, "another.png")
+    assert prepare("--img_folder", "photos") == 0
+    after = written(photos)
+    new = {path for path in after if after[path][0] != before.get(path, (None,))[0]}
+    assert new == {*missing, photos / "another.png", photos / "landmarks" / "another.txt",
+                   photos / "mask" / "another.png", photos / "vis" / "sheet_001.jpg"}
+    assert all(after[path][1] == before[path][1] for path in missing)
+
+
+def test_a_photo_that_has_changed_is_done_again_one_that_was_copied_is_not(root, photos, prepare):
+    (photos / "detections" / "astronaut.txt").unlink()
+    add_photo(photos, "given.png")
+    add_photo(photos, "copied.png")
+    assert prepare("--img_folder", "photos") == 0
+    before = written(photos)
+    Image.fromarray(np.roll(EXAMPLE, 40, axis=1)).save(photos / "astronaut.png")
+    Image.new("RGB", (224, 224), "peru").save(photos / "given.png")
+    (photos / "copied.png").touch()
+    assert prepare("--img_folder", "photos") == 0
+    after = written(photos)
+    new = {path.relative_to(photos) for path in after if after[path] != before[path]}
+    assert new == {Path("astronaut.png"), Path("landmarks/astronaut.txt"), Path("mask/astronaut.png"),
+                   Path("given.png"), Path("mask/given.png"), Path("copied.png"), Path("vis/sheet_001.jpg")}
+    mask = Image.open(photos / "mask" / "given.png")
+    assert np.array_equal(np.asarray(mask), skin_mask(read_photo(photos / "given.png")))
+
+
+def test_the_users_own_landmarks_and_masks_stay(root, photos, prepare):
+    """Also when all is done again, and masks named and made as those of Deep3DFaceRecon."""
+    add_photo(photos, "given.jpeg")
+    own = Image.new("RGB", (224, 224), "grey")
+    (photos / "mask").mkdir()
+    own.save(photos / "mask" / "given.jpeg")
+    Image.new("RGB", (512, 512), "white").save(photos / "mask" / "astronaut.png")
+    before = written(photos)
+    assert prepare("--img_folder", "photos") == 0
+    first = written(photos)
+    assert prepare("--img_folder", "photos", "--overwrite") == 0
+    second = written(photos)
+    for after in (first, second):
+        assert {path: after[path] for path in before} == before
+    again = {path.relative_to(photos) for path in second if second[path] != first[path]}
+    assert again == {Path("landmarks/searched.txt"), Path("mask/searched.png"), Path("vis/sheet_001.jpg")}
+    assert [Path(mask).name for mask in masks_listed(root)] == ["astronaut.png", "given.jpeg", "searched.png"]
+    assert len(read_datalist(root / "datalist" / "train" / "masks.txt", root)) == 3
+
+
+def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
+    folder = root / "photos"
+    add_photo(folder, "good.png")
+    add_photo(folder, "good.jpg")
+    add_photo(folder, "tiny.png", FACE / 10, size=(600, 800))
+    add_photo(folder, "outside.png", FACE + [150, 0])
+    add_photo(folder, "line.png", FACE * [1, 0])
+    add_photo(folder, "points67.png", FACE[:67])
+    add_photo(folder, "words.png").parent.joinpath("landmarks", "words.txt").write_text("left eye, right eye")
+    add_photo(folder, "noface.png", landmarks=None)
+    add_photo(folder, "detections4.png", landmarks=None)
+    (folder / "detections").mkdir()
+    (folder / "detections" / "detections4.txt").write_text("10 10\n" * 4)
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("not a photo")
+    (folder / "broken.png").write_bytes((folder / "tiny.png").read_bytes()[:30_000])
+    (folder / "line\nbreak.png").write_bytes((folder / "good.png").read_bytes())
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes((folder / "good.png").read_bytes())
+    users = written(folder)
+
+    assert prepare("--img_folder", "photos") == 1
+    assert masks_listed(root) == ["photos/mask/good.png"]
+    assert {path: content for path, content in written(folder).items() if path in users} == users
+    reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224", "line": "on one line",
+               "points67": "must have 68 lines", "words": "cannot read the landmarks", "noface": "no face found",
+               "detections4": "has 4 points", "empty": "not a photo", "text": "not a photo", "broken": "cannot read",
+               "good.png": "good.jpg has landmarks of the same name", "line\\nbreak": "rename", "caf\\udce9": "rename"}
+    skipped = (folder / "skipped.txt").read_text().splitlines()
+    for name, reason in reasons.items():
+        assert [line for line in skipped if line.startswith(name) and reason in line], (name, skipped)
+    assert len(skipped) == len(reasons)
+    assert f"{len(reasons)} left out: photos/skipped.txt" in capsys.readouterr().out
+
+    for name in ("tiny.png", "good.png"):   # mended
+        (folder / name).unlink()
+    assert prepare("--img_folder", "photos") == 1
+    assert len((folder / "skipped.txt").read_text().splitlines()) == len(reasons) - 2
+
+
+def test_the_largest_of_several_faces_is_taken_and_said_so(root, capsys, prepare):
+    folder = root / "photos"
+    folder.mkdir()
+    face = Image.fromarray(EXAMPLE[:300, 100:400])
+    both = Image.new("RGB", (600, 300))
+    both.paste(face.resize((200, 200)), (20, 50))
+    both.paste(face, (300, 0))
+    both.save(folder / "pair.png")
+    assert prepare("--img_folder", "photos") == 0
+    assert "photos/pair.png: the largest of 2 faces" in capsys.readouterr().err
+    assert read_landmarks(folder / "landmarks" / "pair.txt")[:, 0].min() > 300
+
+
+def test_the_lists_of_several_folders(root, tmp_path_factory, prepare):
+    """Below data_root as they are named, others by their own path; each folder once."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for folder in (root / "A", root / "B", elsewhere):
+        add_photo(folder, "one.two.png")
+        add_photo(folder, "0.jpg")
+    assert prepare("--img_folder", "B", "A", "B/", elsewhere, "--mode=val") == 0
+    assert masks_listed(root, "val") == [f"{folder}/mask/{name}.png" for folder in ("B", "A", elsewhere)
+                                         for name in ("0", "one.two")]
+    for name, there in (("images", "one.two.png"), ("landmarks", "landmarks/one.two.txt")):
+        lines = (root / "datalist" / "val" / f"{name}.txt").read_text().splitlines()
+        assert lines[1::2] == [f"{folder}/{there}" for folder in ("B", "A", elsewhere)]
+    assert not (root / "datalist" / "train").exists()
+
+
+def test_contact_sheets_show_every_hundredth_photo(root, prepare):
+    folder = root / "photos"
+    add_photo(folder, "0000.png")
+    for number in range(1, 202):
+        for name in (f"{number:04}.png", f"landmarks/{number:04}.txt"):
+            (folder / name).hardlink_to((folder / name).with_stem("0000"))
+    assert prepare("--img_folder", "photos") == 0
+    assert Image.open(folder / "vis" / "sheet_001.jpg").size == (3 * 224, 240)
+    (folder / "landmarks" / "0100.txt").unlink()
+    np.savetxt(folder / "landmarks" / "0100.txt", FACE[:67])
+    assert prepare("--img_folder", "photos") == 0
+    sheet = np.asarray(Image.open(folder / "vis" / "sheet_001.jpg")).astype(int)
+    assert np.abs(sheet[:224, :224] - sheet[:224, 448:]).mean() < 5
+    assert sheet[60:224, 224:448].mean() < 5   # why it can't be read is written above
+
+
+def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(root, prepare):
+    folder = root / "photos"
+    add_photo(folder, "00.png")
+    for number in range(1, 400):
+        for name in (f"{number:02}.png", f"landmarks/{number:02}.txt"):
+            (folder / name).hardlink_to((folder / name).with_stem("00"))
+    remnant = folder / "mask" / f".{'0' * 32}.png"
+
+    def masks():
+        return sorted((folder / "mask").glob("[!.]*"))
+
+    process = start("--img_folder", "photos", "--num_threads=1")
+    while len(masks()) < 20 and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert 20 <= len(masks()) < 400
+    assert not (root / "datalist").exists()
+    for mask in masks():
+        assert np.asarray(Image.open(mask)).shape == (224, 224)
+    remnant.touch()
+    os.utime(remnant, (0, 0))
+    assert prepare("--img_folder", "photos") == 0
+    assert len(masks()) == 400 == len(masks_listed(root))
+    assert not remnant.exists()
+
+
+def test_a_worker_that_is_killed(root):
+    """As the system does when memory runs out."""
+    folder = root / "photos"
+    folder.mkdir()
+    for number in range(50):
+        Image.fromarray(EXAMPLE).save(folder / f"{number}.png", compress_level=0)
+    process = start("--img_folder", "photos", "--num_threads=1")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (folder / "mask").is_dir() or not any((folder / "mask").iterdir()):
+        time.sleep(0.01)
+    for child in children.read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "memory" in errors and "--num_threads=1" in errors and "Traceback" not in errors
+
+
+def test_processes_of_torchrun_share_the_photos(root, photos, prepare):
+    add_photo(photos, "given.png")
+    (photos / "text.jpg").write_text("not a photo")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+                *command("--img_folder", "photos")]
+    done = subprocess.run(torchrun, text=True, capture_output=True)
+    assert done.returncode == 1   # the text
+    assert done.stdout.count("3 of 4 photos prepared") == 1, done.stderr
+    assert len(masks_listed(root)) == 3
+    shared = {path: content for path, (_, content) in written(root).items()}
+    for name in ("landmarks/searched.txt", "landmarks/astronaut.txt", "skipped.txt"):
+        (photos / name).unlink()
+    for name in ("mask", "vis"):
+        shutil.rmtree(photos / name)
+    shutil.rmtree(root / "datalist")
+    assert prepare("--img_folder", "photos") == 1
+    assert {path: content for path, (_, content) in written(root).items()} == shared
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--img_folder", "nowhere"], "nowhere does not exist"),
+    (["--img_folder", "photos", "photos/detections"], "no photos in photos/detections"),
+    ([], "--img_folder"),
+    (["--img_folder", "photos", "--mode=test"], "test"),
+    (["--img_folder", "photos", "--num_threads=-1"], "--num_threads"),
+])
+def test_wrong_usage(root, photos, prepare, capsys, arguments, message):
+    assert prepare(*arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (photos / "mask").exists() or not any((photos / "mask").iterdir())
+
+
+@pytest.mark.parametrize("in_the_way", ["photos/landmarks", "photos/vis", "datalist"])
+def test_where_nothing_can_be_written(root, prepare, capsys, in_the_way):
+    add_photo(root / "photos", "one.png", landmarks=None if "landmarks" in in_the_way else FACE)
+    if "landmarks" in in_the_way:
+        (root / in_the_way).rmdir()
+    (root / in_the_way).write_text("a file in the way")
+    assert prepare("--img_folder", "photos") == 2
+    errors = capsys.readouterr().err
+    assert "cannot write" in errors and in_the_way in errors
