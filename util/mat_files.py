@@ -1,27 +1,41 @@
-"""Reading MATLAB files."""
+"""Reading arrays of real numbers from MATLAB files (The MathWorks: MAT-File Format, Level 5).
+
+SciPy reads more kinds of content, but some damaged files crash it, and the whole process with it.
+"""
+import math
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, whosmat
 
 from util.files import InputError
+
+_COMPRESSED, _MATRIX = 15, 14
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
+_COMPLEX = 0x800
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
     """The variables of a MATLAB file that `shapes` names, each of finite real numbers and of its shape, where None
     stands for any length. Raises InputError."""
     try:
-        values = loadmat(path, variable_names=list(shapes))
-    except Exception as error:   # the reader raises all kinds for a broken file
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        values = dict(_variables(data, shapes))
+    except Exception as error:   # whatever a broken file leads to
         kind = "it is an HDF5 file, not one of MATLAB 5" if is_hdf5(path) else "it is incomplete, or no MATLAB file"
         raise InputError(f"{path} cannot be read: {kind} ({error})") from error
     missing = [name for name in shapes if name not in values]
     if missing:
-        present = ", ".join(name for name, *_ in whosmat(path)) or "nothing"
-        raise InputError(f"{path} is another file: it lacks {', '.join(missing)} and holds {present}")
+        raise InputError(f"{path} is another file: it lacks {', '.join(missing)} and holds "
+                         f"{', '.join(values) or 'nothing'}")
     for name, shape in shapes.items():
         array = values[name]
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+        if array is None:
             raise InputError(f"{path} is broken or another file: {name} must be numbers")
         if len(array.shape) != len(shape) or any(b not in (None, a) for a, b in zip(array.shape, shape, strict=True)):
             wanted = " x ".join("any" if length is None else str(length) for length in shape)
@@ -34,5 +48,49 @@ def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str,
 
 def is_hdf5(path: Path) -> bool:
     """Also of MATLAB 7.3, which puts its own header before."""
-    with path.open("rb") as file:
-        return b"\x89HDF\r\n" in file.read(1024)
+    try:
+        with path.open("rb") as file:
+            return b"\x89HDF\r\n" in file.read(1024)
+    except OSError:
+        return False
+
+
+def _variables(data: mmap.mmap, wanted: dict) -> Iterator[tuple[str, np.ndarray | None]]:
+    """Name of every variable, and its array if it is wanted and of real numbers."""
+    order = {b"IM": "<", b"MI": ">"}[data[126:128]]
+    for kind, content in _elements(memoryview(data)[128:], order):
+        if kind not in (_COMPRESSED, _MATRIX):
+            raise ValueError(f"unknown element {kind}")
+        compressed = kind == _COMPRESSED
+        start = memoryview(zlib.decompressobj().decompress(content, 1000))[8:] if compressed else content
+        parts = _elements(start, order)
+        (_, flags), (_, lengths), (_, name) = next(parts), next(parts), next(parts)
+        name = bytes(name).decode("ascii")
+        array = None
+        flags, = struct.unpack_from(f"{order}I", flags)
+        if name in wanted and flags & 0xFF in _CLASSES and not flags & _COMPLEX:
+            if compressed:
+                parts = _elements(memoryview(zlib.decompress(content))[8:], order)
+                next(parts), next(parts), next(parts)
+            kind, numbers = next(parts)
+            shape = struct.unpack(f"{order}{len(lengths) // 4}i", lengths)
+            array = np.frombuffer(numbers, order + _STORED[kind]).astype(_CLASSES[flags & 0xFF])
+            array = array.reshape(shape, order="F")
+        yield name, array
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """Data type and content of each element, one after the other."""
+    place = 0
+    while place < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        start = place + 8
+        if kind >> 16:   # a small one, whose content is in its tag
+            kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
+        content = data[start:start + size]
+        if len(content) < size:
+            raise ValueError(f"an element of {size} bytes is cut off")
+        yield kind, content
+        place = start + size
+        if kind != _COMPRESSED:
+            place = math.ceil(place / 8) * 8
