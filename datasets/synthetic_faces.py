@@ -6,7 +6,7 @@ from datasets.synthetic_camera import Camera
 from datasets.synthetic_painter import paint, texture_bank
 from datasets.synthetic_scenes import Head, random_scene
 from models.coefficients import join, split
-from models.face_model import A0, A1, A2, AMBIENT, C0, C1, C2, FaceModel, light_bands, rotation
+from models.face_model import AMBIENT, FaceModel, light_bands, light_basis, rotation
 from models.simplification import simplify
 from util.alignment import FACE_SCALE, STANDARD_POINTS, five_points
 from util.coordinates import CROP_SIZE
@@ -27,8 +27,8 @@ LIGHT_FACTOR = np.array([
     [.112, .004, -.097, -.006, 0, .029, .090, 0, 0],
     [-.020, -.007, .003, -.006, -.023, .010, -.002, .097, 0],
     [.006, .008, -.002, -.002, -.010, -.031, -.025, 0, .066]])
-# What each band adds where a surface is turned to the camera.
-FRONTAL = np.array([A0 * C0, 0, A1 * C1, 0, 0, 0, A2 * C2 / 3 ** .5, 0, 0])
+DARKEST, BRIGHTEST = .15, .75   # mean colour of a face turned to the camera
+FRONTAL = light_basis(torch.tensor([0., 0, 1])).numpy()   # what each band adds on a surface turned to the camera
 
 
 class SyntheticFaces:
@@ -44,9 +44,9 @@ class SyntheticFaces:
         self.camera = Camera(rng, self.device)
         standard = torch.from_numpy(np.column_stack([STANDARD_POINTS, np.ones(5, np.float32)]))
         self.from_points = torch.linalg.pinv(standard).to(self.device)   # (4, 5)
-        height = self.drawn.mean_shape.view(-1, 3)[:, 1]
-        forehead = (self.drawn.skin_mask > 0) & (height > height[self.drawn.keypoints[17:27]].max())
-        rows = 3 * forehead.nonzero() + torch.arange(3, device=self.device)
+        skin = (self.drawn.skin_mask > 0).nonzero().ravel()
+        forehead = skin[self.drawn.mean_shape[3 * skin + 1].topk(len(skin) // 5 + 1).indices]
+        rows = 3 * forehead[:, None] + torch.arange(3, device=self.device)
         self.skin_mean = self.drawn.mean_tex[rows].mean(0) / 255           # (3,)
         self.skin_base = self.drawn.tex_base[:, rows].mean(1) / 255        # (80, 3)
 
@@ -80,37 +80,23 @@ class SyntheticFaces:
         """Mean albedo (B, 3) of the forehead, which goes on on the skull, RGB 0..1."""
         return (self.skin_mean + texture @ self.skin_base).clamp(.02, 1)
 
-    def posed_expression(self, rng, identity: torch.Tensor, expression: torch.Tensor) -> torch.Tensor:
-        """Expressions (B, 64) with some eyes closed, mouths opened and smiles put on: the likeliest change of the
-        coefficients that gives the landmarks the wanted distances."""
+    def posed_expression(self, rng: np.random.Generator, identity: torch.Tensor, expression: torch.Tensor
+                         ) -> torch.Tensor:
+        """Expressions (B, 64) with smiles put on, mouths opened and eyes closed here and there: the likeliest change of
+        the coefficients that brings the landmarks to the wanted distances."""
         count = len(expression)
-        base = self.face_model.shape_base[80:].view(64, -1, 3)[:, self.face_model.keypoints]   # (64, 68, 3)
-
-        def move(distance, change):
-            nonlocal expression
-            shape = self.face_model.shape(identity, expression, self.face_model.keypoints)
-            direction = distance(base)                                                    # (64,)
-            direction = direction / direction.square().sum().clamp(min=1e-6)
-            wanted = change(distance(shape).cpu().numpy())
-            step = torch.from_numpy(np.float32(wanted))[:, None].to(direction) * direction
-            expression = expression + step
-
-        def eyes(points):
-            return (points[:, [37, 38, 43, 44], 1] - points[:, [41, 40, 47, 46], 1]).mean(1)
-
-        def lips(points):
-            return points[:, 62, 1] - points[:, 66, 1]
-
-        def smile(points):
-            wide = points[:, 54, 0] - points[:, 48, 0]
-            return wide + points[:, [48, 54], 1].mean(1) - points[:, [51, 57], 1].mean(1)
-
-        closing = rng.uniform(.5, 1, count) * (rng.random(count) < .15)
-        opening = np.abs(rng.normal(0, .17, count)) * (rng.random(count) < .55)
         smiling = np.abs(rng.normal(0, .2, count)) * (rng.random(count) < .55)
-        move(smile, lambda _: smiling)
-        move(lips, lambda now: np.maximum(opening - np.maximum(now, 0), 0) + np.maximum(-now, 0))
-        move(eyes, lambda now: -closing * now)
+        opening = np.abs(rng.normal(0, .17, count)) * (rng.random(count) < .55)
+        closing = rng.uniform(.5, 1, count) * (rng.random(count) < .15)
+        base = self.face_model.shape_base[80:].view(64, -1, 3)[:, self.face_model.keypoints]   # (64, 68, 3)
+        for distance, change in ((smile, lambda now: smiling),
+                                 # lips that would run through each other touch
+                                 (lip_opening, lambda now: np.maximum(opening, now) - now),
+                                 (eye_opening, lambda now: -closing * now)):
+            points = self.face_model.shape(identity, expression, self.face_model.keypoints)
+            direction = distance(base)                                                          # (64,)
+            wanted = torch.from_numpy(change(distance(points).cpu().numpy()).astype(np.float32)).to(direction)
+            expression = expression + wanted[:, None] * direction / direction.square().sum().clamp(min=1e-6)
         return expression
 
     def aligned_translation(self, rng, parts: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -150,6 +136,20 @@ class SyntheticFaces:
         return self.camera(photo, rng), visible
 
 
+def smile(points: torch.Tensor) -> torch.Tensor:
+    """How wide the mouth is and how high its corners are, (...) of landmarks (..., 68, 3)."""
+    corners, lips = points[..., [48, 54], :], points[..., [51, 57], :]
+    return corners[..., 1, 0] - corners[..., 0, 0] + (corners - lips)[..., 1].mean(-1)
+
+
+def lip_opening(points: torch.Tensor) -> torch.Tensor:
+    return points[..., 62, 1] - points[..., 66, 1]
+
+
+def eye_opening(points: torch.Tensor) -> torch.Tensor:
+    return (points[..., [37, 38, 43, 44], 1] - points[..., [41, 40, 47, 46], 1]).mean(-1)
+
+
 def random_angles(rng: np.random.Generator, count: int) -> np.ndarray:
     """(B, 3) radian about x, y, z: mostly frontal, with heavy tails (Student's t), up to 30, 60 and 25 degrees."""
     degrees = rng.standard_t(5, (count, 3)) * [8, 16, 6] + [2.5, 0, 0]
@@ -161,9 +161,10 @@ def random_light(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
     one side."""
     count = len(skin)
     white = LIGHT_MEAN + .9 * rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T              # (B, 9)
-    # a camera's exposure keeps a face that is turned to it between these
-    exposure = skin.mean(1) * (white @ FRONTAL)
-    white *= (np.clip(1.1 * exposure, .15, .75) / np.maximum(exposure, .05))[:, None]
+    # the exposure of a photo keeps a face that is turned to the camera between these
+    albedo = skin.mean(1)
+    white[:, 0] += np.maximum(DARKEST - albedo * (white @ FRONTAL), 0) / (albedo * FRONTAL[0])
+    white *= np.minimum(1.1, BRIGHTEST / (albedo * (white @ FRONTAL)))[:, None]
     warm = rng.normal(0, .08, (count, 1)) * [1, 0, -1] + rng.normal(0, .03, (count, 3))
     light = white[:, None] * np.exp(warm)[..., None] + rng.normal(0, .02, (count, 3, 9))
     light[..., 0] -= AMBIENT

@@ -1,9 +1,8 @@
 """Paints scenes: a rendered face, what surrounds and covers it, and a background.
 
 A scene is painted in one kernel, each pixel from the front to what hides the rest: shapes before the face, the face,
-shapes behind it, the background. Every shape is a superellipse with soft edges and a
-texture of its own; those with relief are lit like the face. Coordinates: px of the 224 x 224 crop, y down, whatever the
-size of the picture.
+shapes behind it, the background. Every shape is a superellipse with soft edges and a texture of its own; those with
+relief are lit like the face. Coordinates: px of the 224 x 224 crop, y down, whatever the size of the picture.
 """
 import math
 
@@ -13,12 +12,16 @@ import warp as wp
 
 from models.face_model import A0, A1, A2, C0, C1, C2
 from nvdiffrast.torch import runtime
+from util.coordinates import CROP_SIZE
 
 wp.set_module_options({"enable_backward": False})
 
-TEXTURES, TEXTURE_SIZE = 64, 256
-PAINT, MULTIPLY, ADD = 0, 1, 2   # how a shape changes what lies under it
-MODE_PAINT, MODE_MULTIPLY = wp.constant(PAINT), wp.constant(MULTIPLY)
+TEXTURES, TEXTURE_SIZE = 64, wp.constant(256)
+KINDS = np.resize(["smooth", "rough", "patches", "strands", "tiles", "rough"], TEXTURES)
+STRANDS, ROUGH = np.flatnonzero(KINDS == "strands"), np.flatnonzero(KINDS == "rough")
+PICTURE = wp.constant(float(CROP_SIZE))
+# How a shape changes what lies under it.
+PAINT, MULTIPLY, ADD = wp.constant(0), wp.constant(1), wp.constant(2)
 OPAQUE = wp.constant(0.004)   # less is not seen in a picture of 256 levels
 # Factors of the spherical harmonics, see models.face_model.light_basis.
 BAND_0, BAND_1, BAND_2 = wp.constant(A0 * C0), wp.constant(A1 * C1), wp.constant(A2 * C2)
@@ -47,11 +50,12 @@ class Shape:
 class Scene:
     behind: int            # shapes behind the face
     shapes: int            # shapes in all
-    colors: wp.types.matrix(shape=(4, 3), dtype=float)        # of the background
+    # Background: texture c mixes a mixture of two colours by texture a and one of two others by texture b.
+    colors: wp.types.matrix(shape=(4, 3), dtype=float)
     texture_a: int
     texture_b: int
     texture_c: int
-    map_a: wp.mat33        # rows: px -> texture coordinates; third row: contrast
+    map_a: wp.mat33        # px -> place in the texture, two rows; contrast and brightness of the texture
     map_b: wp.mat33
     map_c: wp.mat33
     light: wp.vec3         # on the background
@@ -68,7 +72,7 @@ def texture_bank(rng: np.random.Generator) -> np.ndarray:
     size = TEXTURE_SIZE
     fy, fx = np.fft.fftfreq(size)[:, None] * size, np.fft.rfftfreq(size)[None] * size
     bank = np.empty((TEXTURES, size, size), np.uint8)
-    for number, kind in enumerate(np.resize(["smooth", "rough", "patches", "strands", "tiles", "rough"], TEXTURES)):
+    for number, kind in enumerate(KINDS):
         stretch = rng.uniform(.06, .25) if kind == "strands" else 1
         radius = np.sqrt((fy * stretch) ** 2 + fx ** 2)
         falloff = {"smooth": rng.uniform(2, 3), "rough": rng.uniform(.6, 1.6), "strands": rng.uniform(.4, 1.2)}
@@ -90,18 +94,15 @@ def texture_bank(rng: np.random.Generator) -> np.ndarray:
     return bank
 
 
-STRANDS = np.arange(TEXTURES)[np.arange(TEXTURES) % 6 == 3]
-ROUGH = np.arange(TEXTURES)[np.arange(TEXTURES) % 6 == 1]
-
-
 @wp.func
 def _sample(bank: wp.array3d(dtype=wp.uint8), texture: int, x: float, y: float):
     """Bilinear, periodic, 0..1."""
-    fx, fy = x * 256.0, y * 256.0
+    fx, fy = x * float(TEXTURE_SIZE), y * float(TEXTURE_SIZE)
     x0, y0 = int(wp.floor(fx)), int(wp.floor(fy))
     ax, ay = fx - float(x0), fy - float(y0)
-    x1, y1 = (x0 + 1) & 255, (y0 + 1) & 255
-    x0, y0 = x0 & 255, y0 & 255
+    last = TEXTURE_SIZE - 1
+    x1, y1 = (x0 + 1) & last, (y0 + 1) & last
+    x0, y0 = x0 & last, y0 & last
     top = float(bank[texture, y0, x0]) * (1.0 - ax) + float(bank[texture, y0, x1]) * ax
     low = float(bank[texture, y1, x0]) * (1.0 - ax) + float(bank[texture, y1, x1]) * ax
     return (top * (1.0 - ay) + low * ay) / 255.0
@@ -179,14 +180,14 @@ def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp
         distance = wp.abs(distance + shape.ring) - shape.ring
     alpha = shape.alpha * wp.clamp(0.5 - distance / shape.softness, 0.0, 1.0)
     color = shape.color * (1.0 + shape.contrast * texture)
-    if shape.mode == MODE_PAINT:
+    if shape.mode == PAINT:
         # the normal of an ellipsoid, flattened
         slope = wp.normalize(wp.transpose(shape.inverse) * q) * wp.min(wp.length(q), 1.0) * shape.relief
         normal = wp.vec3(slope[0], -slope[1], wp.sqrt(1.0 - wp.min(wp.length_sq(slope), 1.0)))
         ray.color += alpha * wp.cw_mul(ray.passed, wp.cw_mul(color, _light(bands, item, normal)))
         ray.passed *= 1.0 - alpha
         ray.open *= 1.0 - alpha
-    elif shape.mode == MODE_MULTIPLY:
+    elif shape.mode == MULTIPLY:
         ray.passed = wp.cw_mul(ray.passed, wp.lerp(wp.vec3(1.0, 1.0, 1.0), color, alpha))
     else:
         ray.color += alpha * wp.cw_mul(ray.passed, color)
@@ -209,7 +210,7 @@ def _paint(
     item, row, column = wp.tid()
     item += start
     size = photo.shape[2]
-    scale = 224.0 / float(size)
+    scale = PICTURE / float(size)
     x, y = (float(column) + 0.5) * scale, (float(row) + 0.5) * scale
     scene = scenes[item]
     ray = Ray()
@@ -242,7 +243,7 @@ def _paint(
             ray = _through(ray, shapes[item, number], bank, bands, item, x, y)
     if ray.open > OPAQUE:
         ray.color += wp.cw_mul(ray.passed, _background(scene, bank, x, y))
-    dx, dy = x / 112.0 - 1.0, y / 112.0 - 1.0
+    dx, dy = 2.0 * x / PICTURE - 1.0, 2.0 * y / PICTURE - 1.0
     vignette = 1.0 - scene.vignette * 0.5 * (dx * dx + dy * dy)
     for c in range(3):
         photo[item, c, row, column] = wp.clamp(ray.color[c] * vignette, 0.0, 1.0)
