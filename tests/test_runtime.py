@@ -83,6 +83,28 @@ def test_from_several_python_threads():
     assert not wrong
 
 
+def test_the_same_bits_from_run_to_run():
+    """Images and gradients of every operation on two threads, a texture that the batch shares among them."""
+    pos, tri = soup("plain", 5, batch=5)
+    tex = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+
+    def run():
+        leaves = pos.clone().requires_grad_(), tex.clone().requires_grad_()
+        rast, rast_db = draw(leaves[0], tri, (40, 40))
+        uv, uv_da = dr.interpolate(leaves[0][..., :2].contiguous(), rast, tri, rast_db, diff_attrs="all")
+        image = dr.antialias(dr.texture(leaves[1], uv, uv_da), rast, leaves[0], tri)
+        return image.detach(), *torch.autograd.grad(image.square().sum(), leaves)
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        first = run()
+        for _ in range(5):
+            assert all(torch.equal(a, b) for a, b in zip(run(), first, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_inference_mode_and_no_grad():
     pos, tri = soup("plain", 2)
     for mode in (torch.no_grad, torch.inference_mode):

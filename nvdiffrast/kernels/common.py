@@ -56,8 +56,16 @@ def away_from_zero(area: float):
 
 
 @wp.func
+def is_finite(v: wp.vec4):
+    """Whether the square of v is finite; wp.isfinite takes many times as long on the CPU."""
+    return wp.dot(v, v) * 0.0 == 0.0
+
+
+@wp.func
 def add_position_gradient(
     grad_pos: wp.array2d(dtype=wp.vec4), shape: int, vertex: int, g: wp.vec3, fx: float, fy: float
 ):
-    """From a gradient on `about_pixel` of a vertex to one on its x, y and w."""
-    wp.atomic_add(grad_pos, shape, vertex, wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1]))
+    """From a gradient on `about_pixel` of a vertex to one on its x, y and w; none where that overflows."""
+    on_pos = wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1])
+    if is_finite(on_pos):
+        wp.atomic_add(grad_pos, shape, vertex, on_pos)

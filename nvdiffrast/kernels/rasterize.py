@@ -17,6 +17,7 @@ from .common import (
     add_position_gradient,
     away_from_zero,
     encode_id,
+    is_finite,
     pixel_centre,
     triangle_id,
     vertices_exist,
@@ -371,7 +372,7 @@ def barycentrics(
                 (n1[0] - v * n[0]) * per_x,
                 (n1[1] - v * n[1]) * per_y,
             )
-            if wp.dot(db, db) * 0.0 == 0.0:  # finite; wp.isfinite costs as much as all the rest on the CPU
+            if is_finite(db):
                 rast_db[item, pixel] = db
 
 

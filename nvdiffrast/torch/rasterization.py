@@ -1,5 +1,7 @@
 """Which triangle covers which pixel, and where in the triangle the pixel centre lies."""
 
+import operator
+
 import torch
 
 from ..kernels import rasterize as kernels
@@ -63,8 +65,8 @@ def geometry(operation, pos, tri, ranges):
 
 def image_size(operation, resolution):
     try:
-        height, width = (int(size) for size in resolution)
-    except (TypeError, ValueError):
+        height, width = map(operator.index, resolution)
+    except (TypeError, ValueError, RuntimeError):  # the last from a tensor without data
         height = width = 0
     if not (0 < height <= 16384 and 0 < width <= 16384):
         raise ValueError(

@@ -79,7 +79,7 @@ def texture(
     """
     if filter_mode not in FILTERS:
         raise ValueError(f"texture: filter_mode is {filter_mode!r}; it must be one of {', '.join(FILTERS)}")
-    if boundary_mode not in BOUNDARIES:
+    if boundary_mode not in list(BOUNDARIES):
         raise ValueError(
             f"texture: boundary_mode is {boundary_mode!r}; it must be one of {', '.join(BOUNDARIES)}"
         )
@@ -121,9 +121,10 @@ def _halved(x):
 
 def _check_texture(operation, tex, cube):
     checks.tensor(f"{operation}: tex", tex, ("B", 6, "S", "S", "C") if cube else ("B", "H", "W", "C"))
-    if 0 in tex.shape or (cube and tex.shape[2] != tex.shape[3]):
-        must = "have square faces" if cube else "not be empty"
-        raise ValueError(f"{operation}: tex is {checks.describe(tex)}; it must {must}")
+    if 0 in tex.shape[1:]:
+        raise ValueError(f"{operation}: tex is {checks.describe(tex)}; it must have texels and channels")
+    if cube and tex.shape[2] != tex.shape[3]:
+        raise ValueError(f"{operation}: tex is {checks.describe(tex)}; it must have square faces")
 
 
 def _check_max_level(operation, level):
@@ -153,7 +154,8 @@ def _level(st_da, bias, size):
     if st_da is None:
         return bias
     height, width = size
-    sx, sy, tx, ty = (st_da * st_da.new_tensor([width, width, height, height])).unbind(-1)
+    texels = _bounded(st_da * st_da.new_tensor([width, width, height, height]))
+    sx, sy, tx, ty = texels.unbind(-1)
     a, b, c = sx * sx + tx * tx, sy * sy + ty * ty, sx * sy + tx * ty
     # The clamps keep square root and logarithm away from their infinite slopes at zero.
     spread = ((a - b).square() / 4 + c * c).clamp(min=1e-20).sqrt()
@@ -173,15 +175,24 @@ def _on_cube(direction, direction_da):
     signs = torch.cat([pick(S_SIGN, torch.float32), pick(T_SIGN, torch.float32)], -1)
     toward = 1.0 - 2.0 * (face % 2)
     depth = direction.gather(-1, axis) * toward
-    on_face = direction.gather(-1, axes) * signs / depth
+    # A direction that is zero or not finite sees nothing; divided by 1, it has no gradient either.
+    sees = (depth > 1e-12) & depth.isfinite()
+    depth = torch.where(sees, depth, 1.0)
+    on_face = torch.where(sees, direction.gather(-1, axes), torch.nan) * signs / depth
     st = (on_face + 1) / 2
     if direction_da is None:
         return st, face[..., 0].int(), None
-    da = direction_da.unflatten(-1, (3, 2))
+    da = _bounded(direction_da).unflatten(-1, (3, 2))
+    on_face = torch.where(sees, on_face, 0.0)
     depth_da = da.gather(-2, axis[..., None].expand(*axis.shape, 2)) * toward[..., None]
     plane_da = da.gather(-2, axes[..., None].expand(*axes.shape, 2)) * signs[..., None]
     st_da = (plane_da - on_face[..., None] * depth_da) / depth[..., None] / 2
     return st, face[..., 0].int(), st_da.flatten(-2)
+
+
+def _bounded(x):
+    """Derivatives cut off where their squares would overflow, far above any mip level; 0 if not a number."""
+    return x.nan_to_num().clamp(-1e9, 1e9)
 
 
 class _Texture(torch.autograd.Function):
