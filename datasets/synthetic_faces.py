@@ -86,12 +86,11 @@ class SyntheticFaces:
         the coefficients that brings the landmarks to the wanted distances."""
         count = len(expression)
         smiling = np.abs(rng.normal(0, .2, count)) * (rng.random(count) < .55)
-        opening = np.abs(rng.normal(0, .17, count)) * (rng.random(count) < .55)
+        opening, shut = np.abs(rng.normal(0, .17, count)) * (rng.random(count) < .45), rng.random(count) < .7
         closing = rng.uniform(.5, 1, count) * (rng.random(count) < .15)
         base = self.face_model.shape_base[80:].view(64, -1, 3)[:, self.face_model.keypoints]   # (64, 68, 3)
         for distance, change in ((smile, lambda now: smiling),
-                                 # lips that would run through each other touch
-                                 (lip_opening, lambda now: np.maximum(opening, now) - now),
+                                 (lip_opening, lambda now: np.where(shut, opening, np.maximum(opening, now)) - now),
                                  (eye_opening, lambda now: -closing * now)):
             points = self.face_model.shape(identity, expression, self.face_model.keypoints)
             direction = distance(base)                                                          # (64,)
@@ -103,8 +102,8 @@ class SyntheticFaces:
         """Where the faces (translation (B, 3)) are when their photos have been aligned by five detected points."""
         model, count = self.face_model, len(parts["id"])
         shape = model.shape(parts["id"], parts["exp"], model.keypoints)
-        # Detections are a few pixels off, some of them more.
-        error = rng.normal(0, 1, (count, 5, 2)) * rng.gamma(2, 1, (count, 1, 1))
+        # Detections are a pixel off, some of them more.
+        error = rng.normal(0, 1, (count, 5, 2)) * rng.gamma(2, .5, (count, 1, 1))
         error = torch.from_numpy(error.astype(np.float32)).to(self.device)
         trans = parts["trans"]
         for _ in range(3):
@@ -160,7 +159,7 @@ def random_light(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
     """Light (B, 3, 9) without the ambient part for skin of a colour (B, 3): about white, from dark to bright, some from
     one side."""
     count = len(skin)
-    white = LIGHT_MEAN + .9 * rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T              # (B, 9)
+    white = LIGHT_MEAN + .8 * rng.standard_t(5, (count, 9)) @ LIGHT_FACTOR.T                  # (B, 9)
     # the exposure of a photo keeps a face that is turned to the camera between these
     albedo = skin.mean(1)
     white[:, 0] += np.maximum(DARKEST - albedo * (white @ FRONTAL), 0) / (albedo * FRONTAL[0])

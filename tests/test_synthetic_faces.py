@@ -53,9 +53,9 @@ def test_faces_lie_where_the_alignment_puts_them(batch):
         _, (_, _, scale, *center) = align(photo, five_points(landmarks))
         scales.append(scale)
         shifts.append(np.subtract(center, 112))
-    # the five points of a detection are a few pixels off
-    assert abs(np.mean(scales) - 1) < 0.02 and np.std(scales) < 0.06
-    assert np.abs(np.mean(shifts, 0)).max() < 1 and np.std(shifts) < 3
+    # the five points of a detection are a pixel or two off
+    assert abs(np.mean(scales) - 1) < 0.02 and np.std(scales) < 0.04
+    assert np.abs(np.mean(shifts, 0)).max() < 1 and np.std(shifts) < 2
 
 
 def test_poses_and_expressions_are_those_of_photos(face_model, faces):
@@ -66,7 +66,7 @@ def test_poses_and_expressions_are_those_of_photos(face_model, faces):
     points = face_model.shape(truth["id"], truth["exp"], face_model.keypoints)
     mouth = points[:, 62, 1] - points[:, 66, 1]
     eyes = (points[:, [37, 38, 43, 44], 1] - points[:, [41, 40, 47, 46], 1]).mean(1)
-    assert (mouth > 0.15).float().mean() > 0.1 and (mouth < -0.02).float().mean() < 0.02
+    assert 0.1 < (mouth > 0.15).float().mean() < 0.4 and (mouth < -0.02).float().mean() < 0.02
     assert 0.05 < (eyes < 0.4 * eyes.median()).float().mean() < 0.3
 
 
