@@ -2,9 +2,9 @@
 
 import numpy as np
 
-_PRIOR_SKIN = 0.8
+PRIOR_SKIN = 0.8
 # Gaussian components: weight, mean (Y, Cb, Cr), inverse covariance and determinant of the covariance.
-_SKIN = [
+SKIN = [
     (0.24063933, [113.71862, 103.39613, 164.08226],
      [[0.0019472069, 0.0020450759, -0.00060243998],
       [0.0020450759, 0.017700525, 0.0051420014],
@@ -26,7 +26,7 @@ _SKIN = [
       [-0.0010748957, 0.020332102, 0.024502251]],
      1585971.0),
 ]
-_NONSKIN = [
+NONSKIN = [
     (0.1279107, [99.200851, 112.07533, 140.20602],
      [[0.00085371657, 0.00071197288, 0.00023958916],
       [0.00071197288, 0.002593562, 0.00076557708],
@@ -48,54 +48,56 @@ _NONSKIN = [
       [0.0001277743, 0.1052837, 0.23468947]],
      133097.63),
 ]
-_BLOCK = 1 << 12
+_BLOCK = 1 << 11
 
-# BT.601 studio range: (Y, Cb, Cr) = _YCBCR @ (R, G, B) / 255 + (16, 128, 128).
-_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
-_YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
+# BT.601 studio range: (Y, Cb, Cr) = YCBCR @ (R, G, B) / 255 + (16, 128, 128).
+YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
+YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
 def _standardise():
     """Per component: map and shift from RGB to a unit Gaussian, log(prior * weight / sqrt(determinant))."""
     maps, shifts, logs = [], [], []
-    for prior, mixture in ((_PRIOR_SKIN, _SKIN), (1 - _PRIOR_SKIN, _NONSKIN)):
+    for prior, mixture in ((PRIOR_SKIN, SKIN), (1 - PRIOR_SKIN, NONSKIN)):
         for weight, mean, inverse, determinant in mixture:
             root = np.linalg.cholesky(np.array(inverse)).T
-            maps.append(root @ _YCBCR)
-            shifts.append(root @ (_YCBCR_OFFSET - np.array(mean)))
+            maps.append(root @ YCBCR)
+            shifts.append(root @ (YCBCR_OFFSET - np.array(mean)))
             logs.append(np.log(prior * weight / np.sqrt(determinant)))
-    return (np.concatenate(maps).astype(np.float32), np.concatenate(shifts)[:, None].astype(np.float32),
-            np.array(logs, dtype=np.float32)[:, None])
+    return np.concatenate(maps), np.concatenate(shifts)[:, None], np.array(logs)[:, None]
 
 
 _MAPS, _SHIFTS, _LOGS = _standardise()  # (24, 3), (24, 1), (8, 1)
 
 
+def skin_posterior(rgb):
+    """(..., 3) uint8 RGB -> (...) float64 in 0..1, the probability that the colour is skin.
+
+    Two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
+    """
+    return _in_blocks(_posterior, rgb, np.float64)
+
+
+def skin_mask(rgb):
+    """(..., 3) uint8 RGB -> (...) uint8: the skin posterior in 255ths, as it is kept in files."""
+    return _in_blocks(lambda colours: np.rint(255 * _posterior(colours)), rgb, np.uint8)
+
+
+def _in_blocks(function, rgb, dtype):
+    """`function` of the colours, in blocks that stay in the processor's cache."""
+    rgb = np.asarray(rgb)
+    colours = rgb.reshape(-1, 3)
+    values = np.empty(len(colours), dtype)
+    for start in range(0, len(colours), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        values[block] = function(colours[block].astype(np.float64))
+    return values.reshape(rgb.shape[:-1])
+
+
 def _posterior(colours):
-    """(P, 3) float32 RGB in 0..255 -> (P,)"""
+    """(P, 3) RGB in 0..255 -> (P,)"""
     distances = np.square(_MAPS @ colours.T + _SHIFTS).reshape(8, 3, -1).sum(axis=1)
     logs = _LOGS - distances / 2
     # Relative to the likeliest component, so that rare colours don't end as 0 / 0.
     densities = np.exp(logs - logs.max(axis=0))
     return densities[:4].sum(axis=0) / densities.sum(axis=0)
-
-
-def skin_posterior(rgb):
-    """(..., 3) uint8 RGB -> (...) float32 in 0..1, the probability that the colour is skin.
-
-    Two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
-    """
-    rgb = np.asarray(rgb)
-    colours = rgb.reshape(-1, 3)
-    posterior = np.empty(len(colours), dtype=np.float32)
-    for start in range(0, len(colours), _BLOCK):  # blocks stay in the processor's cache
-        block = slice(start, start + _BLOCK)
-        posterior[block] = _posterior(colours[block].astype(np.float32))
-    return posterior.reshape(rgb.shape[:-1])
-
-
-def skin_mask(rgb):
-    """(..., 3) uint8 RGB -> (...) uint8: the skin posterior in 255ths, as it is kept in files."""
-    posterior = skin_posterior(rgb)
-    posterior *= 255
-    return np.rint(posterior, out=posterior).astype(np.uint8)
