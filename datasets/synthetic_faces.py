@@ -1,6 +1,9 @@
 """Endless faces of a face model in random scenes, with the coefficients that made them."""
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from datasets.synthetic_camera import Camera
 from datasets.synthetic_painter import paint, texture_bank
@@ -27,6 +30,7 @@ LIGHT_FACTOR = np.array([
     [.112, .004, -.097, -.006, 0, .029, .090, 0, 0],
     [-.020, -.007, .003, -.006, -.023, .010, -.002, .097, 0],
     [.006, .008, -.002, -.002, -.010, -.031, -.025, 0, .066]])
+FADE = .2   # decimetres
 DARKEST, BRIGHTEST = .15, .75   # mean colour of a face turned to the camera
 FRONTAL = light_basis(torch.tensor([0., 0, 1])).numpy()   # what each band adds on a surface turned to the camera
 
@@ -49,6 +53,7 @@ class SyntheticFaces:
         rows = 3 * forehead[:, None] + torch.arange(3, device=self.device)
         self.skin_mean = self.drawn.mean_tex[rows].mean(0) / 255           # (3,)
         self.skin_base = self.drawn.tex_base[:, rows].mean(1) / 255        # (80, 3)
+        self.opacity = opacity(self.drawn)                                 # (N, 1)
 
     @torch.no_grad()
     def batch(self, step: int, batch_size: int) -> dict[str, torch.Tensor]:
@@ -121,7 +126,8 @@ class SyntheticFaces:
         face = split(coeffs)
         shape, turn = model.shape(face["id"], face["exp"]), rotation(face["angle"])
         normals = model.normals(shape) @ turn
-        attributes = torch.cat([model.color(model.albedo(face["tex"]), normals, face["gamma"]), normals], 2)
+        color = model.color(model.albedo(face["tex"]), normals, face["gamma"])
+        attributes = torch.cat([color, normals, self.opacity.expand(len(coeffs), -1, -1)], 2)
         vertices = model.to_camera(shape, face["angle"], face["trans"])
         mask, _, image = self.renderer(vertices, model.tri, attributes, self.size)
 
@@ -133,6 +139,20 @@ class SyntheticFaces:
         light = (bands.cpu().numpy() @ FRONTAL).clip(.05)
         photo, visible = paint(image, mask, bands, *random_scene(rng, head, skin, light), self.bank)
         return self.camera(photo, rng), visible
+
+
+def opacity(face_model: FaceModel) -> torch.Tensor:
+    """(N, 1): how much of a vertex covers what lies behind, 0..1. Above the mouth the face fades into the skull towards
+    the outline of the mesh."""
+    shape, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
+    edges, uses = np.unique(np.sort(tri[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0, return_counts=True)
+    border = edges[uses == 1]
+    graph = coo_array((np.ones(len(border)), border.T), shape=(len(shape), len(shape)))
+    loops = connected_components(graph, directed=False)[1][border[:, 0]]
+    outline = np.unique(border[loops == np.bincount(loops, minlength=1).argmax()])     # the longest loop
+    outline = outline[shape[outline, 1] > shape[face_model.keypoints[[48, 54]].cpu(), 1].mean()]
+    distance = cKDTree(shape[outline]).query(shape)[0]
+    return torch.from_numpy(np.clip(distance / FADE, 0, 1).astype(np.float32)[:, None]).to(face_model.mean_shape.device)
 
 
 def smile(points: torch.Tensor) -> torch.Tensor:
@@ -164,7 +184,7 @@ def random_light(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
     albedo = skin.mean(1)
     white[:, 0] += np.maximum(DARKEST - albedo * (white @ FRONTAL), 0) / (albedo * FRONTAL[0])
     white *= np.minimum(1.1, BRIGHTEST / (albedo * (white @ FRONTAL)))[:, None]
-    warm = rng.normal(0, .08, (count, 1)) * [1, 0, -1] + rng.normal(0, .03, (count, 3))
+    warm = rng.normal(.03, .07, (count, 1)) * [1, 0, -1] + rng.normal(0, .03, (count, 3))
     light = white[:, None] * np.exp(warm)[..., None] + rng.normal(0, .02, (count, 3, 9))
     light[..., 0] -= AMBIENT
     return light

@@ -198,7 +198,7 @@ def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp
 def _paint(
     photo: wp.array4d(dtype=wp.float32),      # (B, 3, S, S) to write
     visible: wp.array3d(dtype=wp.float32),    # (B, S, S) to write: how much of the face nothing covers
-    face: wp.array4d(dtype=wp.float32),       # (B, S, S, 6) colour and normal
+    face: wp.array4d(dtype=wp.float32),       # (B, S, S, 7) colour, normal and opacity
     mask: wp.array3d(dtype=wp.float32),       # (B, S, S) 0 or 1
     bands: wp.array3d(dtype=wp.float32),      # (B, 3, 9) light
     scenes: wp.array1d(dtype=Scene),
@@ -227,7 +227,7 @@ def _paint(
         for down in range(-1, 2):
             for right in range(-1, 2):
                 inside += mask[item, wp.clamp(row + down, 0, size - 1), wp.clamp(column + right, 0, size - 1)]
-        inside /= 9.0
+        inside *= face[item, row, column, 6] / 9.0
         seen = ray.open * inside
         skin = wp.vec3(face[item, row, column, 0], face[item, row, column, 1], face[item, row, column, 2])
         normal = wp.vec3(face[item, row, column, 3], face[item, row, column, 4], face[item, row, column, 5])
@@ -254,8 +254,9 @@ def paint(face: torch.Tensor, mask: torch.Tensor, bands: torch.Tensor, scenes: n
           bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Faces in their scenes.
 
-    face (B, 6, S, S): colour, RGB about 0..1, and normals, x right, y up, z to the viewer; mask (B, 1, S, S) 0 or 1;
-    bands (B, 3, 9): the light; scenes (B,) of Scene; shapes (B, K) of Shape; bank: see `texture_bank`.
+    face (B, 7, S, S): colour, RGB about 0..1, normals, x right, y up, z to the viewer, and opacity 0..1; mask
+    (B, 1, S, S) 0 or 1; bands (B, 3, 9): the light; scenes (B,) of Scene; shapes (B, K) of Shape; bank: see
+    `texture_bank`.
     Returns photo (B, 3, S, S) RGB 0..1 and how much of the face is seen (B, 1, S, S) 0..1.
     """
     device, size = face.device, face.shape[-1]

@@ -191,7 +191,7 @@ def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, ha
     for side in (0, 16):
         shapes.add(shapes.chance(.75), head.pixels(head.points[:, side], up=.05, front=-.1), head.right * .16,
                    head.down * u(.26, .36), tone, relief=.6, softness=.2, contrast=.5)
-    shapes.add(shapes.chance(.9), skull + down * .05, right * u(.98, 1.06), down * u(.75, .95), tone,
+    shapes.add(shapes.chance(1), skull + down * .05, right * u(.98, 1.06), down * u(.75, .95), tone,
                relief=u(.5, .9), softness=.05)
 
 
