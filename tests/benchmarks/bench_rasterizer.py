@@ -1,17 +1,19 @@
-"""Time per image of the rasteriser, against plain PyTorch and OpenCV.
+"""Time per image of the rasteriser, beside plain PyTorch, OpenCV and NVIDIA's package.
 
-    python tests/benchmarks/bench_rasterizer.py                 # CPU, all threads
-    python tests/benchmarks/bench_rasterizer.py --threads 1
+    python tests/benchmarks/bench_rasterizer.py --threads 1     # CPU time, whatever else the machine does
+    python tests/benchmarks/bench_rasterizer.py                 # all threads, wall time
     python tests/benchmarks/bench_rasterizer.py --device cuda
 
-A mesh of 70,688 triangles, about as many as a face model has, fills 60 % of the image. The
-columns are milliseconds per image: visibility alone; rasterize with rast_db and interpolate of three
-channels; the same with the gradients of positions and attributes. Plain PyTorch and OpenCV
-(triangleRasterize, one image at a time) do visibility and colours, without gradients.
+The open face model's mean face as the face renderer draws it, 70,952 triangles over 38 % of the image. The
+columns are medians in milliseconds per image: visibility alone; rasterize without rast_db and interpolate of
+three channels; the same with the gradients of positions and attributes; and the forward time over that of
+this package. Plain PyTorch and OpenCV (triangleRasterize) compute visibility and colours, one image at a
+time and without gradients. NVIDIA's package, on a GPU where it is installed, always computes rast_db.
 """
 
 import argparse
 import functools
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -19,30 +21,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 
-import nvdiffrast.torch as dr
-from nvdiffrast.torch.rasterization import geometry, visible_keys
+import nvdiffrast.torch as dr  # noqa: E402
+from models.coefficients import SIZE  # noqa: E402
+from models.face_model import FaceModel  # noqa: E402
+from models.files import load_face_model_data  # noqa: E402
+from nvdiffrast.nvidia import find_nvidia  # noqa: E402
+from nvdiffrast.torch.rasterization import geometry, visible_keys  # noqa: E402
+from util.renderer import MeshRenderer  # noqa: E402
 
-NEAR, FAR, FOV_TANGENT = 5.0, 15.0, 112 / 1015
-CONTEXT = dr.RasterizeCudaContext()
-
-
-def mesh(n=189):
-    """Camera-space vertices (V, 3), y down and z forward, and tri (F, 3) of a bumpy dome."""
-    grid = torch.linspace(-0.9, 0.9, n)
-    y, x = torch.meshgrid(grid, grid, indexing="ij")
-    z = 10 + 0.5 * (x * x + y * y) + 0.03 * torch.sin(9 * x) * torch.cos(11 * y)
-    i = torch.arange(n * n).view(n, n)
-    a, b, c, d = i[:-1, :-1], i[:-1, 1:], i[1:, :-1], i[1:, 1:]
-    tri = torch.cat([torch.stack(t, -1).view(-1, 3) for t in ((a, b, c), (b, d, c))])
-    return torch.stack([x, y, z], -1).view(-1, 3), tri.int().contiguous()
-
-
-def clip_positions(vertices):
-    x, y, z = vertices.unbind(-1)
-    depth = (z * (FAR + NEAR) - 2 * FAR * NEAR) / (FAR - NEAR)
-    return torch.stack([x / FOV_TANGENT, y / FOV_TANGENT, depth, z], -1)
+NEAR, FAR, FOV_TANGENT = 5.0, 15.0, 112 / 1015   # of the face renderer
 
 
 def plain_torch(pos, tri, color, size):
@@ -75,71 +65,49 @@ def plain_torch(pos, tri, color, size):
 
 
 def opencv(cv2, vertices, tri, color, size):
+    """Image (H, W, 3) of camera coordinates; OpenCV's camera looks along -z."""
     image = np.zeros((size, size, 3), np.float32)
     depth = np.full((size, size), FAR, np.float32)
     settings = cv2.TriangleRasterizeSettings()
     settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
     settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-    flip = np.diag([1, -1, -1, 1]).astype(np.float32)  # OpenCV's camera looks along -z, y up
-    fov = 2 * np.arctan(FOV_TANGENT)
-    cv2.triangleRasterize(vertices, tri, color, image, depth, flip, fov, NEAR, FAR, settings)
+    view = np.diag([1, 1, -1, 1]).astype(np.float32)
+    cv2.triangleRasterize(vertices, tri, color, image, depth, view, 2 * np.arctan(FOV_TANGENT), NEAR, FAR, settings)
     return image
 
 
-def milliseconds(function, images, device, seconds=1.5):
-    """Mean time per image. On one CPU thread it is the thread's own time, whatever else the machine does."""
+def milliseconds(function, images, device, seconds=2.0):
+    """Median time per image. On one CPU thread it is the process's own time."""
     clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    calls, start, begin = 0, clock(), time.perf_counter()
-    while calls < 3 or time.perf_counter() - begin < seconds:
+    samples, end = [], time.perf_counter() + seconds
+    while len(samples) < 5 or time.perf_counter() < end:
+        start = clock()
         function()
-        calls += 1
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return f"{1000 * (clock() - start) / calls / images:.2f}"
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        samples.append(clock() - start)
+    return 1000 * statistics.median(samples) / images
 
 
-def bench_ours(pos, tri, color, size, batch):
-    pos = pos.expand(batch, -1, -1).contiguous()
-    color = color.expand(batch, -1, -1).contiguous()
-    checked, ranges = geometry("bench", pos, tri, None)
-
-    def forward(pos=pos, color=color):
-        rast, _ = dr.rasterize(CONTEXT, pos, tri, (size, size))
-        return dr.interpolate(color, rast, tri)[0]
-
-    def both():
-        leaves = pos.detach().requires_grad_(), color.detach().requires_grad_()
-        torch.autograd.grad(forward(*leaves).sum(), leaves)
-
-    def visibility():
-        return visible_keys(checked, tri, ranges, size, size)
-
-    return [milliseconds(f, batch, pos.device) for f in (visibility, forward, both)]
+def forward(module, glctx, pos, tri, color, size):
+    """Images (B, H, W, 3) by a package with nvdiffrast's operations."""
+    rast, _ = module.rasterize(glctx, pos, tri, (size, size), grad_db=False)
+    return module.interpolate(color, rast, tri)[0]
 
 
-def bench_opencv(vertices, tri, color, size):
-    try:
-        import cv2
-    except ImportError:
-        return None
-    if vertices.device.type != "cpu" or not hasattr(cv2, "triangleRasterize"):
-        return None
-    cv2.setNumThreads(torch.get_num_threads())
-    arrays = [x.numpy() for x in (vertices, tri, color)]
-    return milliseconds(lambda: opencv(cv2, *arrays, size), 1, vertices.device)
+def forward_and_backward(module, glctx, pos, tri, color, size):
+    leaves = pos.detach().requires_grad_(), color.detach().requires_grad_()
+    torch.autograd.grad(forward(module, glctx, leaves[0], tri, leaves[1], size).sum(), leaves)
 
 
-def row(name, size, batch, *columns):
-    print(f"| {name} | {size} | {batch} | " + " | ".join(columns) + " |", flush=True)
+def row(name, size, batch, visibility, forward, both, ours):
+    cells = ["" if x is None else f"{x:.2f}" for x in (visibility, forward, both, forward / ours)]
+    print(f"| {name} | {size} | {batch} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 512], help="image sizes in pixels")
@@ -148,19 +116,43 @@ def main():
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
 
-    vertices, tri = (x.to(device) for x in mesh())
-    color = torch.rand(len(vertices), 3, generator=torch.Generator().manual_seed(0)).to(device)
-    pos = clip_positions(vertices)
+    model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz")).to(device)
+    with torch.no_grad():
+        face = model(torch.zeros(1, SIZE, device=device))
+        pos = MeshRenderer().clip(face.vertices)
+    tri, color = model.tri, face.color
+    context = dr.RasterizeGLContext(output_db=False)
+    nvidia = find_nvidia() if device.type == "cuda" else None
+    nvidia_context = nvidia and nvidia.RasterizeCudaContext(device=device)
+    try:
+        import cv2
+        cv2 = cv2 if hasattr(cv2, "triangleRasterize") else None
+    except ImportError:
+        cv2 = None
+
     print(f"{len(tri)} triangles on {device}, {options.threads} CPU threads; milliseconds per image\n")
-    print("| | size | batch | visibility | forward | forward + backward |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| | size | batch | visibility | forward | forward + backward | forward, times this |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for size in options.sizes:
         for batch in options.batches:
-            row("this", size, batch, *bench_ours(pos, tri, color, size, batch))
-        plain = functools.partial(plain_torch, pos, tri, color, size)
-        row("plain PyTorch", size, 1, "", milliseconds(plain, 1, device), "")
-        if time_opencv := bench_opencv(vertices, tri, color, size):
-            row("OpenCV", size, 1, "", time_opencv, "")
+            def measure(function, *arguments, images=batch):
+                return milliseconds(functools.partial(function, *arguments), images, device)
+
+            batched = pos.expand(batch, -1, -1).contiguous()
+            scene = batched, tri, color.expand(batch, -1, -1).contiguous(), size
+            checked, ranges = geometry("benchmark", batched, tri, None)
+            visibility = measure(visible_keys, checked, tri, ranges, size, size)
+            ours, both = (measure(f, dr, context, *scene) for f in (forward, forward_and_backward))
+            row("this", size, batch, visibility, ours, both, ours)
+            if nvidia:
+                theirs, both = (measure(f, nvidia, nvidia_context, *scene) for f in (forward, forward_and_backward))
+                row("NVIDIA's", size, batch, None, theirs, both, ours)
+            if batch == 1:
+                row("plain PyTorch", size, 1, None, measure(plain_torch, pos[0], tri, color[0], size), None, ours)
+                if cv2 and device.type == "cpu":
+                    cv2.setNumThreads(options.threads)
+                    arrays = [x.numpy() for x in (face.vertices[0], tri, color[0])]
+                    row(f"OpenCV {cv2.__version__}", size, 1, None, measure(opencv, cv2, *arrays, size), None, ours)
 
 
 if __name__ == "__main__":
