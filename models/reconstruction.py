@@ -12,7 +12,7 @@ from models.coefficients import SIZE, SLICES, split
 from models.face_model import Face, FaceModel
 from models.files import load_face_model_data, load_regressor
 from models.fitting import Fitter
-from util.coordinates import camera_to_world
+from util.coordinates import camera_to_world, crop_focal
 from util.devices import choose_device
 from util.files import InputError, atomic_write
 from util.photos import list_photos
@@ -86,8 +86,9 @@ def reconstruct_folder(options) -> int:
         checkpoint = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         regressor = load_regressor(checkpoint, options.net_recon)
     data = load_face_model_data(options.bfm_folder, options.bfm_model)
-    face_model = FaceModel(data, options.focal, options.center, options.camera_d)
-    renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far, options.renderer)
+    focal = crop_focal(options.focal, options.center)
+    face_model = FaceModel(data, focal, camera_d=options.camera_d)
+    renderer = MeshRenderer(focal, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer)
     renderer.rasteriser(device)   # fails now rather than after the photos are read
     reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
     folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name

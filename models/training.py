@@ -19,7 +19,7 @@ from models.recognition import load_recognition
 from models.reconstruction import render_over
 from models.regressor import Regressor, init_from_dlib
 from models.training_state import newest_checkpoint, save_checkpoint
-from util.coordinates import CROP_SIZE
+from util.coordinates import CROP_SIZE, crop_focal
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, atomic_write
 from util.progress import Progress
@@ -47,10 +47,11 @@ class Trainer:
         self.folder = options.checkpoints_dir / options.name
         self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
 
-        model = FaceModel(load_face_model_data(options.bfm_folder, options.bfm_model), options.focal, options.center,
-                          options.camera_d).to(device)
-        self.renderer = MeshRenderer(options.focal, options.center, options.z_near, options.z_far, options.renderer,
-                                     options.antialias)
+        focal = crop_focal(options.focal, options.center)
+        model = FaceModel(load_face_model_data(options.bfm_folder, options.bfm_model), focal,
+                          camera_d=options.camera_d).to(device)
+        self.renderer = MeshRenderer(focal, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer,
+                                     antialias=options.antialias)
         weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
         recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
         self.precision = PRECISIONS[options.amp]

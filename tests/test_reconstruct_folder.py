@@ -64,6 +64,29 @@ def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
     assert np.array_equal(mesh.faces, face_model.tri.numpy())
 
 
+def test_another_camera(reconstruct, photos, face_model):
+    """The crop is the image of 2 * center px; the mesh does not depend on where the camera is."""
+    done, results = reconstruct(photos, "--center=168", "--focal=1522.5", "--camera_d=12")
+    assert done.returncode == 0, done.stderr
+    mesh = trimesh.load(results / "astronaut.obj", process=False)
+    assert np.abs(mesh.vertices - face_model.mean_shape.view(-1, 3).numpy()).max() < 1e-4
+    keypoints = mesh.vertices[face_model.keypoints]
+    expected = 1015 * keypoints[:, :2] * (1, -1) / (12 - keypoints[:, 2:]) + (112, 111)   # y down
+    assert np.abs(loadmat(results / "astronaut.mat")["lm68"][0] - expected).max() < 0.01
+
+
+def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkpoints, photos, tmp_path):
+    folder = tmp_path / "jpg.png.d"
+    (folder / "detections").mkdir(parents=True)
+    shutil.copy(photos / "astronaut.png", folder / "png_jpg.jpg.PNG")
+    shutil.copy(photos / "detections" / "astronaut.txt", folder / "detections" / "png_jpg.jpg.txt")
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/", f"--checkpoints_dir={checkpoints}",
+                      "--gpu_ids=-1")
+    assert done.returncode == 0, done.stderr
+    results = checkpoints / "M" / "results" / "jpg.png.d" / "epoch_20_000000"
+    assert {path.name for path in results.iterdir()} == {f"png_jpg.jpg.{kind}" for kind in ("mat", "obj", "png")}
+
+
 def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
     """Of the photo itself: without detections, from the mean face, back from the crop to the photo."""
     shutil.rmtree(photos / "detections")
@@ -161,6 +184,7 @@ def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):
     (["--bfm_folder=nowhere"], "no face model nowhere"),
     (["--epoch=0"], "--fit_iters"),
     (["--batch_size=0"], "--batch_size"),
+    (["--center=0"], "--center"),
     (["--verbose=maybe"], "maybe"),
     (["--no_such_option"], "no_such_option"),
 ])

@@ -37,6 +37,13 @@ def test_the_picture_lies_where_the_landmarks_project(face_model):
     assert 0.1 < mask.mean() < 0.9
 
 
+def test_each_face_of_a_batch_has_its_own_depth():
+    triangle = torch.tensor([[[-0.6, 0.6, 9.0], [0.6, 0.6, 9], [0, -0.6, 9]]])
+    farther = triangle + torch.tensor([0, 0, 2.0])
+    _, depth, _ = MeshRenderer()(torch.cat([triangle, farther]), torch.tensor([[0, 1, 2]], dtype=torch.int32))
+    assert torch.allclose(depth[:, 0, 100, 112], torch.tensor([9.0, 11.0]), atol=1e-3)
+
+
 def test_another_image_size_shows_the_same_picture(face_model):
     with torch.no_grad():
         face = face_model(torch.zeros(1, SIZE))

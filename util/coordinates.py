@@ -30,6 +30,12 @@ def crop_to_photo(points, trans_params):
     return (points - _like(points, shift)) / scale
 
 
+def crop_focal(focal, center):
+    """Focal length in px of the 224 x 224 crop, for a camera whose image, 2 * center px wide, is the crop, and whose
+    focal length is in px of that image."""
+    return focal * CROP_SIZE / (2 * center)
+
+
 def camera_to_world(vertices, camera_d):
     """(..., 3) model units, z = distance from the camera -> z = towards the camera, origin at the face.
 
