@@ -80,8 +80,8 @@ def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkp
     (folder / "detections").mkdir(parents=True)
     shutil.copy(photos / "astronaut.png", folder / "png_jpg.jpg.PNG")
     shutil.copy(photos / "detections" / "astronaut.txt", folder / "detections" / "png_jpg.jpg.txt")
-    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/", f"--checkpoints_dir={checkpoints}",
-                      "--gpu_ids=-1")
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/",
+                      f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1")
     assert done.returncode == 0, done.stderr
     results = checkpoints / "M" / "results" / "jpg.png.d" / "epoch_20_000000"
     assert {path.name for path in results.iterdir()} == {f"png_jpg.jpg.{kind}" for kind in ("mat", "obj", "png")}
