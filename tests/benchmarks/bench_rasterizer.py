@@ -13,11 +13,13 @@ time and without gradients. NVIDIA's package, on a GPU where it is installed, al
 
 import argparse
 import functools
+import os
 import statistics
 import sys
 import time
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # threads that wait leave the cores to others
 import numpy as np
 import torch
 
