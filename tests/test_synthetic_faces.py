@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.synthetic_faces import SyntheticFaces
+from datasets.synthetic_faces import HEIGHTS, SyntheticFaces
 from models.coefficients import SLICES, split
 from models.face_model import FaceModel
 from models.losses import coefficient_effects
@@ -68,6 +68,11 @@ def test_poses_and_expressions_are_those_of_photos(face_model, faces):
     eyes = (points[:, [37, 38, 43, 44], 1] - points[:, [41, 40, 47, 46], 1]).mean(1)
     assert 0.1 < (mouth > 0.15).float().mean() < 0.4 and (mouth < -0.02).float().mean() < 0.02
     assert 0.05 < (eyes < 0.4 * eyes.median()).float().mean() < 0.3
+
+
+def test_mean_proportions_are_those_of_photos(face_model, faces):
+    landmarks = face_model.landmarks(faces.coefficients(np.random.default_rng(1), 2000))
+    assert (landmarks[:, 17:, 1].mean(0) - HEIGHTS).abs().mean() < 2
 
 
 def test_the_mask_is_the_face_that_nothing_covers(faces, face_model, batch):
