@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import GOLDEN, ROOT
 from scipy.io import savemat
 
 from util.alignment import STANDARD_POINTS
@@ -17,7 +17,7 @@ from util.photos import read_photo
 
 SHARED = ROOT.parent / "shared"
 POINTS = STANDARD_POINTS[:, :2].astype(np.float64) * (100, -100) + (150, 160)   # px, y down
-MEAN_FACE = np.random.default_rng(3).random((68, 2)) * 100 - 50
+MEAN_FACE = np.load(GOLDEN / "align68.npz")["lm_new"][0] - 112   # about the middle of the crop, y up
 
 
 def save_box_network(folder, x=-2.0, y=-1.8, size=60.0):
@@ -75,27 +75,25 @@ def test_the_crop_is_black_outside_the_photo(photo):
 
 
 def test_landmarks_are_mapped_back_to_the_photo(tensorflow, folder, photo):
-    save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] * 0 + tensorflow.ones((1, 136)) * 112)
+    save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] * 0 + tensorflow.range(136.) / 10 + 112)
     detector = landmark_detector(folder)
     left, top, size = detector.box(POINTS)
     found = detector.predict_landmarks(photo, POINTS)
     assert found.shape == (68, 2) and found.dtype == np.float64
-    x, y_up = (MEAN_FACE + 112).T
+    x, y_up = (MEAN_FACE + 112 + np.arange(136).reshape(68, 2) / 10).T
     np.testing.assert_allclose(found[:, 0], left + x * size / 224, atol=1e-4)
     np.testing.assert_allclose(found[:, 1], top + (223 - y_up) * size / 224, atol=1e-4)
 
 
 def test_the_graph_sees_the_crop_in_bgr(tensorflow, folder, photo):
-    np.savetxt(folder / "test_mean_face.txt", np.zeros(136))
-
     def channel_means(photos):   # as x of the first three points
         means = tensorflow.stack([tensorflow.reduce_mean(photos, (1, 2)), tensorflow.zeros((1, 3))], 2)
-        return tensorflow.pad(means, [(0, 0), (0, 65), (0, 0)])
+        return tensorflow.pad(means, [(0, 0), (0, 65), (0, 0)], constant_values=112)
 
     save_graph(tensorflow, folder, channel_means)
     detector = FrozenLandmarkDetector(folder)
     left, top, size = detector.box(POINTS)
-    x = (detector.predict_landmarks(photo, POINTS)[:3, 0] - left) * 224 / size
+    x = (detector.predict_landmarks(photo, POINTS)[:3, 0] - left) * 224 / size - MEAN_FACE[:3, 0]
     square = photo[top:top + size, left:left + size]
     np.testing.assert_allclose(x, square.mean((0, 1))[::-1], atol=0.5)
 
@@ -106,7 +104,7 @@ def predict(detector, photo):
 
 def test_it_works_in_a_forked_process_also_after_use(tensorflow, folder, photo):
     save_graph(tensorflow, folder, lambda photos: tensorflow.nn.conv2d(
-        photos, tensorflow.ones((224, 224, 3, 136)) * 1e-4, 1, "VALID"))
+        photos, tensorflow.ones((224, 224, 3, 136)) * 1e-5, 1, "VALID"))
     detector = FrozenLandmarkDetector(folder)
     expected = predict(detector, photo)
     with get_context("fork").Pool(1) as pool:
@@ -115,7 +113,7 @@ def test_it_works_in_a_forked_process_also_after_use(tensorflow, folder, photo):
 
 
 def test_it_can_be_sent_to_another_process(tensorflow, folder, photo):
-    save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] * tensorflow.ones((1, 136)))
+    save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] + tensorflow.ones((1, 136)) * 100)
     detector = FrozenLandmarkDetector(folder)
     expected = predict(detector, photo)
     assert np.array_equal(predict(pickle.loads(pickle.dumps(detector)), photo), expected)
@@ -146,6 +144,12 @@ def test_a_graph_cannot_write_files(tensorflow, folder, photo):
     with pytest.raises(InputError, match="refused.*WriteFile"):
         landmark_detector(folder).predict_landmarks(photo, POINTS)
     assert not (folder / "attacked").exists()
+
+
+def test_landmarks_elsewhere_than_the_points_are_refused(tensorflow, folder, photo):
+    save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] * tensorflow.zeros((1, 136)))
+    with pytest.raises(InputError, match="elsewhere than its five points"):
+        landmark_detector(folder).predict_landmarks(photo, POINTS)
 
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), POINTS + 5000])

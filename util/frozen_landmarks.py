@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from util import assets
+from util.alignment import five_points
 from util.coordinates import flip_y
 from util.face_detection import FaceDetector
 from util.files import InputError
@@ -60,7 +61,11 @@ class FrozenLandmarkDetector:
         left, top, size = self.box(points)
         crop = cut_and_resize(photo, left, top, size)
         found = _run(self.graph, crop[None, ..., ::-1]).reshape(68, 2)   # it was trained on BGR
-        return flip_y(found + self.mean_face, _SIZE) * (size / _SIZE) + (left, top)
+        found = flip_y(found + self.mean_face, _SIZE) * (size / _SIZE) + (left, top)
+        if not np.linalg.norm(five_points(found) - points, axis=1).mean() < size / 4:   # it is about size / 40
+            raise InputError(f"{self.graph} finds the landmarks of a face elsewhere than its five points: they are "
+                             "wrong, or the graph is of another kind")
+        return found
 
     def box(self, points: np.ndarray) -> tuple[int, int, int]:
         """Left, top and side, px in the photo, y down, of the square crop for a face with these five points (5, 2)."""
