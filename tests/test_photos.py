@@ -179,3 +179,19 @@ def test_atomic_write_replaces_whole_or_not_at_all(tmp_path):
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("reduce", [2, 4, 8])
+def test_photos_read_smaller_show_the_same(tmp_path, suffix, reduce):
+    y, x = np.mgrid[:173, :241]
+    picture = np.stack([x, y, 240 - x / 2 - y / 2], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6   # to be turned clockwise
+    path = save(picture, tmp_path / f"photo{suffix}", exif=exif)
+    small, large = read_photo(path, reduce), read_photo(path)
+    height, width = large.shape[:2]
+    assert (height, width) == (241, 173) and small.shape == (-(-height // reduce), -(-width // reduce), 3)
+    means = np.asarray(Image.fromarray(large).reduce(reduce))
+    inside = np.s_[1:-2, 1:-2]
+    assert np.abs(small.astype(int) - means)[inside].max() <= 6
