@@ -89,7 +89,7 @@ def validation_batches(options: Namespace, processes: Processes) -> DataLoader |
         return None
     photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
     keys = EpochBatches(len(photos), processes.share(options.batch_size_val, "--batch_size_val"), options.seed, 0,
-                        processes.rank, processes.size, shuffle=False)
+                        processes.rank, processes.size, shuffle=False, drop_last=False)
     return DataLoader(photos, batch_sampler=keys, collate_fn=collate, num_workers=readers(options, processes),
                       worker_init_fn=ignore_signals)
 
