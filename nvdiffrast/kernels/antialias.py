@@ -12,7 +12,14 @@ neighbours, so the forward pass needs no atomics.
 
 import warp as wp
 
-from .common import about_pixel, add_position_gradient, pixel_centre, triangle_id, vertices_exist
+from .common import (
+    about_pixel,
+    add_position_gradient,
+    edge_vectors,
+    pixel_centre,
+    seen_triangle,
+    triangle_about_pixel,
+)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -80,21 +87,14 @@ def crossing(
     )
     near = wp.where(is_near, pixel, other)
     far = wp.where(is_near, other, pixel)
-    face = triangle_id(wp.where(is_near, here[3], there[3]))
-    if face < 0 or face >= tri.shape[0]:
-        return result
-    corner = tri[face]
-    if not vertices_exist(corner, pos.shape[1]):
+    face, corner = seen_triangle(wp.where(is_near, here[3], there[3]), tri, pos.shape[1])
+    if face < 0:
         return result
     shape = wp.min(item, pos.shape[0] - 1)
     result.near = wp.vec2(pixel_centre(near % width, width), pixel_centre(near / width, height))
     result.far = wp.vec2(pixel_centre(far % width, width), pixel_centre(far / width, height))
-    p = about_pixel(pos[shape, corner[0]], result.near[0], result.near[1])
-    q = about_pixel(pos[shape, corner[1]], result.near[0], result.near[1])
-    r = about_pixel(pos[shape, corner[2]], result.near[0], result.near[1])
-    n0 = wp.cross(q, r)
-    n1 = wp.cross(r, p)
-    n2 = wp.cross(p, q)
+    p, q, r = triangle_about_pixel(pos, shape, corner, result.near[0], result.near[1])
+    n0, n1, n2 = edge_vectors(p, q, r)
     orientation = wp.where(n0[2] + n1[2] + n2[2] < 0.0, -1.0, 1.0)
     step = result.far - result.near
 

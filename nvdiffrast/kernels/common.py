@@ -32,6 +32,20 @@ def vertices_exist(corner: wp.vec3i, count: int):
 
 
 @wp.func
+def seen_triangle(code: float, tri: wp.array1d(dtype=wp.vec3i), vertices: int):
+    """The id and the vertices of the triangle in the last channel of rast; the id is -1 where there is none."""
+    face = triangle_id(code)
+    corner = wp.vec3i(0, 0, 0)
+    if face >= tri.shape[0]:
+        face = -1
+    if face >= 0:
+        corner = tri[face]
+        if not vertices_exist(corner, vertices):
+            face = -1
+    return face, corner
+
+
+@wp.func
 def pixel_centre(i: int, size: int):
     """Normalised device coordinate of the centre of pixel i out of size."""
     return float(2 * i + 1) / float(size) - 1.0
@@ -45,6 +59,21 @@ def about_pixel(p: wp.vec4, fx: float, fy: float):
     function at the pixel and X, Y are its normalised device coordinates.
     """
     return wp.vec3(p[0] - fx * p[3], p[1] - fy * p[3], p[3])
+
+
+@wp.func
+def triangle_about_pixel(pos: wp.array2d(dtype=wp.vec4), shape: int, corner: wp.vec3i, fx: float, fy: float):
+    """`about_pixel` of a triangle's three vertices."""
+    p = about_pixel(pos[shape, corner[0]], fx, fy)
+    q = about_pixel(pos[shape, corner[1]], fx, fy)
+    r = about_pixel(pos[shape, corner[2]], fx, fy)
+    return p, q, r
+
+
+@wp.func
+def edge_vectors(p: wp.vec3, q: wp.vec3, r: wp.vec3):
+    """(da/dX, da/dY, a) of the edge functions opposite to three vertices, from their `about_pixel`."""
+    return wp.cross(q, r), wp.cross(r, p), wp.cross(p, q)
 
 
 @wp.func

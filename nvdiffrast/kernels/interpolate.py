@@ -5,7 +5,7 @@
 
 import warp as wp
 
-from .common import triangle_id, vertices_exist
+from .common import seen_triangle
 
 wp.set_module_options({"enable_backward": False})
 
@@ -24,11 +24,8 @@ def interpolate(
     item, first = wp.tid()
     for pixel in range(first, rast.shape[1], stride):
         r = rast[item, pixel]
-        face = triangle_id(r[3])
-        if face < 0 or face >= tri.shape[0]:
-            continue
-        corner = tri[face]
-        if not vertices_exist(corner, attr.shape[1]):
+        face, corner = seen_triangle(r[3], tri, attr.shape[1])
+        if face < 0:
             continue
         shape = wp.min(item, attr.shape[0] - 1)
         u = r[0]
@@ -65,11 +62,8 @@ def interpolate_backward(
     item, first = wp.tid()
     for pixel in range(first, rast.shape[1], stride):
         r = rast[item, pixel]
-        face = triangle_id(r[3])
-        if face < 0 or face >= tri.shape[0]:
-            continue
-        corner = tri[face]
-        if not vertices_exist(corner, attr.shape[1]):
+        face, corner = seen_triangle(r[3], tri, attr.shape[1])
+        if face < 0:
             continue
         shape = wp.min(item, attr.shape[0] - 1)
         to_attr = grad_attr.shape[0] > 0

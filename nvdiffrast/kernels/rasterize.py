@@ -13,13 +13,14 @@ first pass and drawn by the second, where many threads share one triangle.
 import warp as wp
 
 from .common import (
-    about_pixel,
     add_position_gradient,
     away_from_zero,
+    edge_vectors,
     encode_id,
     is_finite,
     pixel_centre,
-    triangle_id,
+    seen_triangle,
+    triangle_about_pixel,
     vertices_exist,
 )
 
@@ -335,21 +336,14 @@ def barycentrics(
         face = 0x7FFFFFFF - int(key & LOW_BITS)
         corner = tri[face]
         shape = wp.min(item, pos.shape[0] - 1)
-        p = pos[shape, corner[0]]
-        q = pos[shape, corner[1]]
-        r = pos[shape, corner[2]]
         fx = pixel_centre(pixel % width, width)
         fy = pixel_centre(pixel / width, height)
-        p_here = about_pixel(p, fx, fy)
-        q_here = about_pixel(q, fx, fy)
-        r_here = about_pixel(r, fx, fy)
-        n0 = wp.cross(q_here, r_here)
-        n1 = wp.cross(r_here, p_here)
-        n2 = wp.cross(p_here, q_here)
+        p, q, r = triangle_about_pixel(pos, shape, corner, fx, fy)
+        n0, n1, n2 = edge_vectors(p, q, r)
         n = n0 + n1 + n2
 
-        z = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
-        w = n0[2] * p[3] + n1[2] * q[3] + n2[2] * r[3]
+        z = n0[2] * pos[shape, corner[0]][2] + n1[2] * pos[shape, corner[1]][2] + n2[2] * pos[shape, corner[2]][2]
+        w = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
         zw = z / w
         if wp.isnan(zw):
             zw = 0.0
@@ -390,8 +384,8 @@ def barycentrics_backward(
 ):
     item, first = wp.tid()
     for pixel in range(first, width * height, stride):
-        face = triangle_id(rast[item, pixel][3])
-        if face < 0 or face >= tri.shape[0]:
+        face, corner = seen_triangle(rast[item, pixel][3], tri, pos.shape[1])
+        if face < 0:
             continue
         gu = float(0.0)
         gv = float(0.0)
@@ -408,18 +402,11 @@ def barycentrics_backward(
         if gu == 0.0 and gv == 0.0 and wp.dot(hu, hu) + wp.dot(hv, hv) == 0.0:
             continue
 
-        corner = tri[face]
-        if not vertices_exist(corner, pos.shape[1]):
-            continue
         shape = wp.min(item, pos.shape[0] - 1)
         fx = pixel_centre(pixel % width, width)
         fy = pixel_centre(pixel / width, height)
-        p = about_pixel(pos[shape, corner[0]], fx, fy)
-        q = about_pixel(pos[shape, corner[1]], fx, fy)
-        r = about_pixel(pos[shape, corner[2]], fx, fy)
-        n0 = wp.cross(q, r)
-        n1 = wp.cross(r, p)
-        n2 = wp.cross(p, q)
+        p, q, r = triangle_about_pixel(pos, shape, corner, fx, fy)
+        n0, n1, n2 = edge_vectors(p, q, r)
         n = n0 + n1 + n2
         scale = 1.0 / away_from_zero(n[2])
         u = n0[2] * scale

@@ -145,6 +145,21 @@ def footprint(st: wp.vec2, face: int, width: int, height: int, boundary: int, ne
 
 
 @wp.func
+def footprint_in_level(
+    levels: wp.array2d(dtype=wp.int32), level: int, st: wp.vec2, face: int, boundary: int, nearest: int
+):
+    """`footprint` in a level, its texels counted from the first one of level 0; empty beyond the last level."""
+    f = Footprint()
+    f.texel = wp.vec4i(-1, -1, -1, -1)
+    if level < levels.shape[0]:
+        f = footprint(st, face, levels[level, 2], levels[level, 1], boundary, nearest)
+        for i in range(4):
+            if f.texel[i] >= 0:
+                f.texel[i] += levels[level, 0]
+    return f
+
+
+@wp.func
 def place(face: wp.array2d(dtype=wp.int32), level: wp.array2d(dtype=wp.float32), item: int, pixel: int):
     """The face of a sample, the level below its level, and the share of the level above."""
     side = int(0)
@@ -178,15 +193,11 @@ def texture(
         k = int(0)
         while k < 2:
             share = wp.where(k == 0, 1.0 - blend, blend)
-            if share > 0.0:
-                start = levels[lower + k, 0]
-                f = footprint(
-                    st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest
-                )
-                for i in range(4):
-                    if f.texel[i] >= 0:
-                        for c in range(tex.shape[2]):
-                            out[item, pixel, c] += share * f.weight[i] * tex[image, start + f.texel[i], c]
+            f = footprint_in_level(levels, lower + k, st[item, pixel], side, boundary, nearest)
+            for i in range(4):
+                if f.texel[i] >= 0 and share > 0.0:
+                    for c in range(tex.shape[2]):
+                        out[item, pixel, c] += share * f.weight[i] * tex[image, f.texel[i], c]
             k += 1
 
 
@@ -212,18 +223,17 @@ def texture_backward(
         to_st = wp.vec2(0.0, 0.0)
         to_level = float(0.0)
         k = int(0)
-        while k < 2 and lower + k < levels.shape[0]:
+        while k < 2:
             share = wp.where(k == 0, 1.0 - blend, blend)
-            start = levels[lower + k, 0]
-            f = footprint(st[item, pixel], side, levels[lower + k, 2], levels[lower + k, 1], boundary, nearest)
+            f = footprint_in_level(levels, lower + k, st[item, pixel], side, boundary, nearest)
             for i in range(4):
                 if f.texel[i] >= 0:
                     g = float(0.0)
                     for c in range(tex.shape[2]):
                         go = grad_out[item, pixel, c]
-                        g += go * tex[image, start + f.texel[i], c]
+                        g += go * tex[image, f.texel[i], c]
                         if grad_tex.shape[0] > 0 and share > 0.0:
-                            wp.atomic_add(grad_tex, image, start + f.texel[i], c, share * f.weight[i] * go)
+                            wp.atomic_add(grad_tex, image, f.texel[i], c, share * f.weight[i] * go)
                     to_st += share * g * wp.vec2(f.by_s[i], f.by_t[i])
                     to_level += wp.where(k == 0, -g, g) * f.weight[i]
             k += 1
