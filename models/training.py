@@ -19,6 +19,7 @@ from models.recognition import load_recognition
 from models.reconstruction import render_over
 from models.regressor import Regressor, init_from_dlib
 from models.training_state import newest_checkpoint, save_checkpoint
+from util import assets
 from util.coordinates import CROP_SIZE, crop_focal
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, atomic_write
@@ -104,8 +105,8 @@ class Trainer:
         elif options.init_path.exists():
             load_imagenet_init(network, options.init_path)
         else:
-            self.say(f"there are no ImageNet weights {options.init_path} (--init_path): the network starts from random "
-                     "ones and needs many more photos")
+            self.say(f"{assets.IMAGENET.missing(options.init_path)}. The network starts from random weights and needs "
+                     "many more photos")
         return network
 
     def load_state(self, path: Path):
