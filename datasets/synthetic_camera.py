@@ -11,7 +11,7 @@ LUMA_CHROMA = torch.tensor([[.299, .587, .114], [-.1687, -.3313, .5], [.5, -.418
 
 
 class Camera:
-    """rng: for the noise, which is drawn once and reused from random places on."""
+    """A camera for photos on a device. rng: for the noise, which is drawn once and reused from random places on."""
 
     def __init__(self, rng: np.random.Generator, device: torch.device):
         self.noise = torch.from_numpy(rng.standard_normal(1 << 22, dtype=np.float32)).to(device)
@@ -34,7 +34,7 @@ class Camera:
         photo.clamp_(0, 1)
         chosen = np.flatnonzero(rng.random(count) < .5)
         if len(chosen):
-            step = np.exp(rng.uniform(np.log(.004), np.log(.05), len(chosen))) * zoom
+            step = np.exp(rng.uniform(np.log(.008), np.log(.1), len(chosen))) * zoom
             photo[chosen] = self.jpeg(photo[chosen], self.numbers(step, photo)).clamp_(0, 1)
         return photo
 
@@ -62,15 +62,15 @@ class Camera:
         photo[grey] = photo[grey].mean(1, keepdim=True).expand(-1, 3, -1, -1)
 
     def jpeg(self, photo: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Photos (B, 3, S, S) after the transform coding of JPEG; step (B, 1, 1, 1): that of the lowest frequency, in
-        grey levels of 0..1; it grows with the frequency, and is twice as much for chroma."""
+        """Photos (B, 3, S, S) after the transform coding of JPEG. step (B, 1, 1, 1): to which the lowest frequency of a
+        block of 8 x 8 pixels is rounded, 8 times its mean 0..1; it grows with the frequency, twice as fast in chroma."""
         count, size = len(photo), photo.shape[-1]
         whole = math.ceil(size / 8) * 8
         padded = pad(photo, (0, whole - size, 0, whole - size), mode="replicate")
         planes = torch.einsum("dc,bchw->bdhw", self.luma_chroma, padded)
         blocks = planes.view(count, 3, whole // 8, 8, whole // 8, 8).transpose(3, 4)
         frequency = torch.arange(8, device=photo.device)
-        steps = step[..., None, None] * (1 + frequency[:, None] + frequency) * 8 / 4
+        steps = step[..., None, None] * (1 + frequency[:, None] + frequency)
         steps = steps * torch.tensor([1, 2, 2], device=photo.device).view(3, 1, 1, 1, 1)
         coded = torch.round(self.cosines @ blocks @ self.cosines.T / steps) * steps
         planes = (self.cosines.T @ coded @ self.cosines).transpose(3, 4).reshape(count, 3, whole, whole)
