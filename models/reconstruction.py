@@ -72,7 +72,7 @@ class Reconstructor:
 def render_over(renderer: MeshRenderer, face_model: FaceModel, face: Face, photos: torch.Tensor) -> torch.Tensor:
     """The faces drawn over photos (B, 3, 224, 224) RGB 0..1 -> (B, 224, 224, 3) uint8."""
     mask, _, image = renderer(face.vertices, face_model.tri, face.color)
-    overlay = image.clamp(0, 1) + (1 - mask) * photos
+    overlay = (image + (1 - mask) * photos).clamp(0, 1)
     return (255 * overlay).round().byte().permute(0, 2, 3, 1)
 
 
