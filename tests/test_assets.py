@@ -26,7 +26,7 @@ def checkpoints(tmp_path):
     return folder
 
 
-def test_what_is_found_broken_and_missing(checkpoints):
+def test_what_is_found_unusable_and_missing(checkpoints):
     rows = {path.relative_to(checkpoints) if path.is_relative_to(checkpoints) else path.relative_to(ROOT):
             (state, contents) for state, path, _, contents in survey(ROOT / "BFM", checkpoints)}
     found = {str(path): contents for path, (state, contents) in rows.items() if state == "found"}
@@ -35,8 +35,8 @@ def test_what_is_found_broken_and_missing(checkpoints):
     assert found["recog_model/ms1mv3_arcface_r18_fp16/backbone.pth"] == "IResNet r18"
     assert found["lm_model/test_mean_face.txt"] == "68 points"
     assert "80 + 64 + 80 components" in found["BFM/open_face_model.npz"]
-    broken = {str(path): contents for path, (state, contents) in rows.items() if state == "broken"}
-    assert list(broken) == ["mine/epoch_8.pth"] and "cannot be read" in broken["mine/epoch_8.pth"]
+    unusable = {str(path): contents for path, (state, contents) in rows.items() if state == "unusable"}
+    assert list(unusable) == ["mine/epoch_8.pth"] and "cannot be read" in unusable["mine/epoch_8.pth"]
     missing = {path.name for path, (state, _) in rows.items() if state == "missing"}
     assert {"68lm_detector.pb", "BBRegressorParam_r.mat"} <= missing
     assert len(missing | {path.name for path in rows}) >= 15   # a row for every asset

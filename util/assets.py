@@ -75,7 +75,7 @@ LANDMARKS_MEAN = Asset("lm_model/test_mean_face.txt", "the mean face of that det
 
 
 def survey(bfm_folder: Path, checkpoints_dir: Path) -> Iterator[tuple[str, Path, Asset, str]]:
-    """Of every asset: found, broken or missing; its file; itself; what the file holds, or what is wrong with it."""
+    """Of every asset: found, unusable or missing; its file; itself; what the file holds, or what is wrong with it."""
     for folder, checks in ((bfm_folder, _face_model_checks()), (checkpoints_dir, _network_checks())):
         for asset, check in checks.items():
             paths = sorted(folder.glob(asset.pattern or asset.name))
@@ -83,7 +83,7 @@ def survey(bfm_folder: Path, checkpoints_dir: Path) -> Iterator[tuple[str, Path,
                 try:
                     yield "found", path, asset, check(path)
                 except InputError as error:
-                    yield "broken", path, asset, str(error)
+                    yield "unusable", path, asset, str(error)
             if not paths:
                 yield "missing", folder / asset.name, asset, ""
 
@@ -120,7 +120,6 @@ def _network_checks() -> dict[Asset, Callable[[Path], str]]:
     from models.files import load_imagenet_init, load_regressor, load_weights
     from models.recognition import load_recognition
     from models.regressor import Regressor, backbone_of
-    from util.alignment import STANDARD_POINTS
     from util.frozen_landmarks import FrozenLandmarkDetector, read_box_network, read_mean_face
 
     def checkpoint(path: Path) -> str:
@@ -140,8 +139,7 @@ def _network_checks() -> dict[Asset, Callable[[Path], str]]:
         return f"IResNet {found}"
 
     def landmarks(path: Path) -> str:
-        points = STANDARD_POINTS[:, :2] * (100, -100) + 150
-        FrozenLandmarkDetector(path.parent).predict_landmarks(np.zeros((300, 300, 3), np.uint8), points)
+        FrozenLandmarkDetector(path.parent).in_crop(np.zeros((224, 224, 3), np.float32))
         return "a graph that finds 68 points"
 
     def mean_face(path: Path) -> str:

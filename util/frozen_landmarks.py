@@ -59,13 +59,16 @@ class FrozenLandmarkDetector:
         Raises InputError when the points can't be those of a face or the face is off the photo.
         """
         left, top, size = self.box(points)
-        crop = cut_and_resize(photo, left, top, size)
-        found = _run(self.graph, crop[None, ..., ::-1]).reshape(68, 2)   # it was trained on BGR
-        found = flip_y(found + self.mean_face, _SIZE) * (size / _SIZE) + (left, top)
+        found = self.in_crop(cut_and_resize(photo, left, top, size))
+        found = flip_y(found, _SIZE) * (size / _SIZE) + (left, top)
         if not np.linalg.norm(five_points(found) - points, axis=1).mean() < size / 4:   # it is about size / 40
             raise InputError(f"{self.graph} finds the landmarks of a face elsewhere than its five points: they are "
                              "wrong, or the graph is of another kind")
         return found
+
+    def in_crop(self, crop: np.ndarray) -> np.ndarray:
+        """The 68 landmarks (68, 2) px, y up, in a crop (224, 224, 3) RGB 0..255."""
+        return _run(self.graph, crop[None, ..., ::-1]).reshape(68, 2) + self.mean_face   # it was trained on BGR
 
     def box(self, points: np.ndarray) -> tuple[int, int, int]:
         """Left, top and side, px in the photo, y down, of the square crop for a face with these five points (5, 2)."""
