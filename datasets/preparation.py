@@ -115,7 +115,8 @@ def prepare(folder: TrainingFolder, options, processes: Processes) -> dict[str, 
     skipped = {}
     names = folder.todo[processes.rank::processes.size]
     photos = PhotoPreparation(folder, names, options.overwrite, options.checkpoints_dir / "lm_model", options.verbose)
-    loader = DataLoader(photos, batch_size=None, num_workers=options.num_threads, collate_fn=_as_is, in_order=False)
+    workers = -(-options.num_threads // processes.local_size)
+    loader = DataLoader(photos, batch_size=None, num_workers=workers, collate_fn=_as_is, in_order=False)
     with Progress(len(photos), "photo", quiet=not processes.is_first) as progress:
         try:
             for outcome in loader:

@@ -19,7 +19,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="write the lists for training or for validation")
     parser.flag("--overwrite", False, "do again what is done: landmarks and masks that are there are replaced")
     parser.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
-                        help="processes that prepare photos")
+                        help="processes that prepare photos, over all processes of torchrun on this machine")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
                         help="lm_model in it, where present, is the TensorFlow landmark detector that is taken")
     parser.flag("--verbose", False, "say more, with the trace of every error")

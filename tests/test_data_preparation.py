@@ -294,7 +294,7 @@ def test_processes_of_torchrun_share_the_photos(root, photos, prepare):
     add_photo(photos, "given.png")
     (photos / "text.jpg").write_text("not a photo")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-                *command("--img_folder", "photos")]
+                *command("--img_folder", "photos", "--num_threads=2")]
     done = subprocess.run(torchrun, text=True, capture_output=True)
     assert done.returncode == 1   # the text
     assert done.stdout.count("3 of 4 photos prepared") == 1, done.stderr
