@@ -63,7 +63,7 @@ class Camera:
 
     def jpeg(self, photo: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """Photos (B, 3, S, S) after the transform coding of JPEG. step (B, 1, 1, 1): to which the lowest frequency of a
-        block of 8 x 8 pixels is rounded, 8 times its mean 0..1; it grows with the frequency, twice as fast in chroma."""
+        block of 8 x 8 pixels is rounded, 8 times its mean; it grows with the frequency, and is double in chroma."""
         count, size = len(photo), photo.shape[-1]
         whole = math.ceil(size / 8) * 8
         padded = pad(photo, (0, whole - size, 0, whole - size), mode="replicate")
