@@ -45,11 +45,11 @@ class FrozenLandmarkDetector:
             path = folder / Path(asset.name).name
             if not path.is_file():
                 raise InputError(asset.missing(path))
+        self.box_network = read_box_network(folder / BOX_NETWORK)
+        self.mean_face = read_mean_face(folder / MEAN_FACE)
         if importlib.util.find_spec("tensorflow") is None:
             raise InputError(f"the landmark detector {self.graph} needs TensorFlow: pip install tensorflow, or rename "
                              "the file, then dlib finds the landmarks")
-        self.box_network = read_box_network(folder / BOX_NETWORK)
-        self.mean_face = read_mean_face(folder / MEAN_FACE)
 
     def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
         """The 68 landmarks of the face at five known points.
