@@ -21,17 +21,21 @@ TOPOLOGY_SHAPES = {"tri": (None, 3), "point_buf": (None, 8), "tri_mask2": (None,
 def is_there(folder: Path) -> bool:
     """Whether the folder has all the files that the model is derived from. Raises InputError when a user plainly wants
     it but a file is missing or of another model."""
-    missing = [asset.missing(folder / asset.name) for asset in assets.BASEL if not (folder / asset.name).is_file()]
+    missing = [asset for asset in assets.BASEL if not (folder / asset.name).is_file()]
     if not missing:
         return True
+    problems = [asset.missing(folder / asset.name) for asset in missing]
     newer = [path for path in folder.glob("*.h5") if is_hdf5(path)]
-    if newer and not (folder / assets.MORPHABLE_MODEL.name).is_file():
-        missing.insert(0, f"{newer[0]} is none of 2009, as the Basel Face Models of 2017 and 2019 are, whose vertices "
-                          "are others")
-    if newer or any((folder / asset.name).is_file() for asset in (assets.MORPHABLE_MODEL, assets.EXPRESSIONS)):
-        raise InputError("; ".join(missing) + ". --bfm_model=open_face_model.npz takes the open model")
+    if newer and assets.MORPHABLE_MODEL in missing:
+        problems.insert(0, f"{newer[0]} is none of 2009, as the Basel Face Models of 2017 and 2019 are, whose vertices "
+                           "are others")
+    if newer or not {assets.MORPHABLE_MODEL, assets.EXPRESSIONS} <= {*missing}:
+        raise InputError("the Basel Face Model 2009 is not complete (--bfm_model=open_face_model.npz takes the open "
+                         "one):\n  " + "\n  ".join(problems))
     if len(missing) < len(assets.BASEL):
-        warnings.warn("the open face model is taken: " + "; ".join(missing), stacklevel=3)
+        warnings.warn(f"the open face model is taken: {folder} has not all of the Basel Face Model 2009, it lacks "
+                      f"{', '.join(asset.name for asset in missing)} (python -m util.assets tells where to get them)",
+                      stacklevel=3)
     return False
 
 
