@@ -185,12 +185,12 @@ class PhotoPreparation(Dataset):
                 np.savetxt(temporary, found, fmt="%.3f")
             ours = True
         if not mask.exists() or (record and again):
-            record = PngInfo()
-            record.add_text(PHOTO_BYTES, str(path.stat().st_size))
+            info = PngInfo()
+            info.add_text(PHOTO_BYTES, str(path.stat().st_size))
             if ours:
-                record.add_text(LANDMARKS_CHECKSUM, checksum(landmarks))
+                info.add_text(LANDMARKS_CHECKSUM, checksum(landmarks))
             with atomic_write(mask) as temporary:
-                Image.fromarray(skin_mask(photo)).save(temporary, pnginfo=record, compress_level=1)
+                Image.fromarray(skin_mask(photo)).save(temporary, pnginfo=info, compress_level=1)
         return remark
 
 
@@ -236,8 +236,9 @@ def finish(folder: TrainingFolder):
     since = max((folder.path / name).stat().st_mtime_ns for name in (LANDMARKS, MASKS))
     write_contact_sheets(folder.path / SHEETS, folder.samples(), since)
     now = len(set(folder.todo) - set(folder.skipped))
-    print(f"{folder.path}: {len(folder.masks)} of {len(folder.masks) + len(folder.skipped)} photos prepared, {now} now"
-          + f"; {len(folder.skipped)} left out: {skipped}" * bool(folder.skipped), flush=True)
+    total = len(folder.masks) + len(folder.skipped)
+    left_out = f"; {len(folder.skipped)} left out: {skipped}" if folder.skipped else ""
+    print(f"{folder.path}: {len(folder.masks)} of {total} photos prepared, {now} now{left_out}", flush=True)
 
 
 def write_datalist(path: Path, folders: list[TrainingFolder]):

@@ -17,7 +17,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                              "face (eyes, nose tip, mouth corners: x y in px, y down), else the face is searched")
     parser.add_argument("--mode", default="train", choices=["train", "val"],
                         help="write the lists for training or for validation")
-    parser.flag("--overwrite", False, "do again what is done: landmarks and masks that are there are replaced")
+    parser.flag("--overwrite", False, "do again what it has done before; landmarks and masks that are yours stay")
     parser.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                         help="processes that prepare photos, over all processes of torchrun on this machine")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
