@@ -89,7 +89,7 @@ def add_model_options(parser: Parser):
                                          "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
     group.add_argument("--bfm_model", default="BFM_model_front.mat",
-                       help="the face model in bfm_folder; BFM_model_front.mat is derived from the Basel Face Model 2009 "
+                       help="the face model in bfm_folder; BFM_model_front.mat is made of the Basel Face Model 2009 "
                             "there, and where that is not either, the open model open_face_model.npz is taken")
     group.add_argument("--focal", type=length, default=1015.0, help="focal length of the camera, px")
     group.add_argument("--center", type=length, default=112.0,
