@@ -163,7 +163,7 @@ class PhotoPreparation(Dataset):
         except InputError as error:
             return Outcome(name, problem=str(error))
         except OSError as error:
-            return Outcome(name, failure=str(error))
+            return Outcome(name, failure=f"landmarks or mask of {self.folder / name}: {error}")
         except Exception as error:   # one photo must not stop the others
             return Outcome(name, problem=f"{self.folder / name}: {type(error).__name__}: {error}",
                            remark=traceback.format_exc() if self.verbose else "")

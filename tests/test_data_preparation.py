@@ -322,6 +322,15 @@ def test_wrong_usage(root, photos, prepare, capsys, arguments, message):
     assert not (photos / "mask").exists() or not any((photos / "mask").iterdir())
 
 
+def test_the_users_landmark_detector_is_taken(root, photos, prepare, capsys):
+    """So an incomplete one is named, not passed over."""
+    graph = root / "checkpoints" / "lm_model" / "68lm_detector.pb"
+    graph.parent.mkdir(parents=True)
+    graph.touch()
+    assert prepare("--img_folder", "photos") == 2
+    assert "checkpoints/lm_model/BBRegressorParam_r.mat" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("in_the_way", ["photos/landmarks", "photos/vis", "datalist"])
 def test_where_nothing_can_be_written(root, prepare, capsys, in_the_way):
     add_photo(root / "photos", "one.png", landmarks=None if "landmarks" in in_the_way else FACE)
