@@ -14,7 +14,7 @@ from models.files import load_face_model_data, load_regressor
 from models.fitting import Fitter
 from util.coordinates import camera_to_world, crop_focal
 from util.devices import choose_device
-from util.files import InputError, atomic_write
+from util.files import InputError, write_lines
 from util.photos import list_photos
 from util.progress import Progress
 from util.renderer import MeshRenderer
@@ -167,11 +167,6 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
             compute_batch()
         finish_writing()
     return skipped
-
-
-def write_lines(path: Path, lines: list[str]):
-    with atomic_write(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _as_is(photo: Photo) -> Photo:
