@@ -3,7 +3,6 @@ import signal
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from torch.nn.functional import interpolate
@@ -38,9 +37,10 @@ class TrainingBatches:
             total = options.max_dataset_size
             self.per_epoch = int(min(total, RENDERED_EPOCH if total == float("inf") else total)) // options.batch_size
             return
-        augmentation = Augmentation(options.preprocess, options.shift_pixs, options.scale_delta, options.rot_angle)
-        self.photos = TrainingPhotos(read_datalist(options.flist, options.data_root),
-                                     augmentation if options.use_aug else None, options.seed)
+        paths = read_datalist(options.flist, options.data_root)
+        if options.max_dataset_size < len(paths):
+            paths = paths[:int(options.max_dataset_size)]
+        self.photos = TrainingPhotos(paths, Augmentation.from_options(options), options.seed)
         self.per_epoch = len(self._keys(1, 0))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[dict]:
@@ -64,16 +64,12 @@ class TrainingBatches:
             "truth": batch["coeffs"], "paths": [f"rendered face {step}.{i}" for i in range(self.rendered)]}
 
     def _of_photos(self, epoch: int, start: int) -> Iterator[dict]:
-        loader = DataLoader(self.photos, batch_sampler=self._keys(epoch, start), collate_fn=collate,
-                            num_workers=readers(self.options, self.processes),
-                            pin_memory=self.processes.device.type == "cuda", worker_init_fn=ignore_signals)
-        for batch in loader:
-            self._check(batch.pop("problems"))
-            yield to_device(batch, self.processes.device, self.options.image_size)
+        for batch in load(self.photos, self._keys(epoch, start), self.options, self.processes):
+            self._check(batch["problems"])
+            yield batch
 
     def _keys(self, epoch: int, start: int) -> EpochBatches:
-        total = int(min(len(self.photos), self.options.max_dataset_size))
-        return EpochBatches(total, self.size - self.rendered, self.options.seed, epoch, self.processes.rank,
+        return EpochBatches(len(self.photos), self.size - self.rendered, self.options.seed, epoch, self.processes.rank,
                             self.processes.size, shuffle=not self.options.serial_batches, start_batch=start)
 
     def _check(self, problems: list[str]):
@@ -83,25 +79,36 @@ class TrainingBatches:
                              f"repair the datalist {self.options.flist}; the last one: {problems[-1]}")
 
 
-def validation_batches(options: Namespace, processes: Processes) -> DataLoader | None:
-    """This process's part of the validation photos, in batches for `to_device`; None without validation."""
-    if options.flist_val == Path("none"):
-        return None
-    photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
-    keys = EpochBatches(len(photos), processes.share(options.batch_size_val, "--batch_size_val"), options.seed, 0,
-                        processes.rank, processes.size, shuffle=False, drop_last=False)
-    return DataLoader(photos, batch_sampler=keys, collate_fn=collate, num_workers=readers(options, processes),
-                      worker_init_fn=ignore_signals)
+class ValidationBatches:
+    """This process's part of the validation photos, as they are, in the batches of `TrainingBatches`."""
+
+    def __init__(self, options: Namespace, processes: Processes):
+        self.options, self.processes = options, processes
+        self.size = processes.share(options.batch_size_val, "--batch_size_val")
+        self.photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
+
+    def __iter__(self) -> Iterator[dict]:
+        keys = EpochBatches(len(self.photos), self.size, self.options.seed, 0, self.processes.rank,
+                            self.processes.size, shuffle=False, drop_last=False)
+        return load(self.photos, keys, self.options, self.processes)
+
+
+def load(photos: TrainingPhotos, keys: EpochBatches, options: Namespace, processes: Processes) -> Iterator[dict]:
+    """The batches of these keys, read by worker processes."""
+    workers = -(-options.num_threads // processes.local_size)
+    loader = DataLoader(photos, batch_sampler=keys, collate_fn=collate, num_workers=workers,
+                        pin_memory=processes.device.type == "cuda", worker_init_fn=ignore_signals)
+    try:
+        for batch in loader:
+            yield to_device(batch, processes.device, options.image_size)
+    except InputError as error:   # a worker's comes with its trace
+        raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
 
 
 def ignore_signals(_):
     """Signals to stop are often sent to all processes of a program: readers go on until the training ends them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-def readers(options: Namespace, processes: Processes) -> int:
-    return -(-options.num_threads // processes.local_size)
 
 
 def to_device(batch: dict, device: torch.device, size: int) -> dict:
@@ -111,7 +118,7 @@ def to_device(batch: dict, device: torch.device, size: int) -> dict:
         picture = batch[name].to(device, non_blocking=True).float() / 255
         pictures[name] = interpolate(picture, (size, size), mode="area") if picture.shape[-1] != size else picture
     return pictures | {"landmarks": batch["landmarks"].to(device, non_blocking=True), "paths": batch["path"],
-                       "truth": torch.empty(0, SIZE, device=device)}
+                       "truth": torch.empty(0, SIZE, device=device), "problems": batch["problems"]}
 
 
 def _concatenate(photos: dict, faces: dict) -> dict:

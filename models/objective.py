@@ -46,10 +46,11 @@ class Objective(nn.Module):
             mask, _, image = self.renderer(face.vertices, model.tri, face.color, photos.shape[-1])
             if w["feat"]:
                 terms["feat"] = self.identity_loss(image, landmarks, batch)
+            over_photos = image + (1 - mask) * photos   # antialiased edges are mixed with the photo, not with black
             mask = batch["mask"] * (self.inner_mask(face.vertices, photos.shape[-1]) if self.crop_face else mask)
             # The mean is over the pixels of all processes, not of this one's part of the batch.
             share = mask.sum() / processes.mean(mask.sum()).clamp(min=1)
-            terms["color"] = losses.color_loss(image, photos, mask) * share
+            terms["color"] = losses.color_loss(over_photos, photos, mask) * share
         else:
             albedo, landmarks = model.albedo(c["tex"]), model.landmarks(coeffs)
         terms["lm"] = losses.landmark_loss(landmarks, batch["landmarks"])

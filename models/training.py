@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from datasets.synthetic_faces import SyntheticFaces
-from datasets.training_batches import TrainingBatches, to_device, validation_batches
+from datasets.training_batches import TrainingBatches, ValidationBatches
 from models.face_model import FaceModel
 from models.files import load_checkpoint, load_face_model_data, load_imagenet_init, load_regressor
 from models.objective import Objective
@@ -28,6 +28,7 @@ from util.renderer import MeshRenderer
 from util.results import draw_panel
 from util.training_log import NoLog, TrainingLog
 
+INIT_FOLDER = Path("checkpoints/init_model")
 LOSSES = ("feat", "color", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,7 +63,7 @@ class Trainer:
         if options.dataset_mode != "flist":
             faces = SyntheticFaces(model, self.renderer, options.seed, options.image_size)
         self.data = TrainingBatches(options, processes, faces)
-        self.validation = validation_batches(options, processes)
+        self.validation = None if options.flist_val == Path("none") else ValidationBatches(options, processes)
         if options.lr_policy == "plateau" and self.validation is None:
             raise InputError("--lr_policy=plateau follows the validation, but --flist_val=none: choose another")
         self.restore()
@@ -99,14 +100,17 @@ class Trainer:
             folder = options.checkpoints_dir / options.pretrained_name
             path = newest_checkpoint(folder) if options.epoch == "latest" else None
             return load_regressor(path or folder / f"epoch_{options.epoch}.pth", options.net_recon)
-        network = Regressor(options.net_recon or "resnet50", options.use_last_fc)
-        if options.net_recon == "dlib_resnet29":
+        name = options.net_recon or "resnet50"
+        network = Regressor(name, options.use_last_fc)
+        if name == "dlib_resnet29":
             init_from_dlib(network)
-        elif options.init_path.exists():
-            load_imagenet_init(network, options.init_path)
+            return network
+        path = options.init_path or next(INIT_FOLDER.glob(f"{name}-*.pth"), None)
+        if path:
+            load_imagenet_init(network, path)
         else:
-            self.say(f"{assets.IMAGENET.missing(options.init_path)}. The network starts from random weights and needs "
-                     "many more photos")
+            self.say(f"{assets.IMAGENET.missing(INIT_FOLDER)}. The network starts from random weights and needs many "
+                     "more photos")
         return network
 
     def load_state(self, path: Path):
@@ -217,19 +221,21 @@ class Trainer:
         if self.validation is None:
             return {}
         sums, count, start = Counter(), 0, time.monotonic()
-        for number, samples in enumerate(self.validation):
+        for number, batch in enumerate(self.validation):
             if number >= self.options.eval_batch_nums:
                 break
-            batch = to_device(samples, self.processes.device, self.options.image_size)
             losses = self.objective(self.predict(batch), batch, Processes(self.processes.device))
+            self.data.unreadable |= dict.fromkeys(batch["problems"])
             size = len(batch["paths"])
             sums.update({name: loss.item() * size for name, loss in losses.items()})
             count += size
             if number < self.options.vis_batch_nums:
                 log.pictures("val", self.epoch, self.step, self.panels(batch), number * self.options.batch_size_val)
-        parts = self.processes.gather((sums, count))
-        total, count = sum((part for part, _ in parts), Counter()), sum(count for _, count in parts)
-        averages = {name: value / count for name, value in total.items()}
+        totals = Counter()
+        for part in self.processes.gather(sums | {"photos": count}):
+            totals.update(part)
+        count = totals.pop("photos")
+        averages = {name: total / count for name, total in totals.items()}
         log.losses("val", self.epoch, self.step, averages, time.monotonic() - start, 0)
         return averages
 
@@ -255,8 +261,8 @@ class Trainer:
         return self.step * unit % frequency < unit
 
     def summary(self) -> int:
-        unreadable = self.data.unreadable
-        if unreadable:
+        unreadable = sorted(set().union(*self.processes.gather(list(self.data.unreadable))))
+        if unreadable and self.processes.is_first:
             path = self.folder / "unreadable.txt"
             with atomic_write(path) as temporary:
                 temporary.write_text("".join(f"{problem}\n" for problem in unreadable), encoding="utf-8")

@@ -3,7 +3,9 @@ import argparse
 import math
 from pathlib import Path
 
-from models.regressor import BACKBONES
+# Names that the modules of networks know: not imported from there, which would load PyTorch for a mere --help.
+BACKBONES = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
+RECOGNITION_NETWORKS = ("r18", "r34", "r50", "r100", "dlib")
 
 TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 
@@ -81,10 +83,11 @@ def add_base_options(parser: Parser):
 
 def add_model_options(parser: Parser):
     group = parser.add_argument_group("model")
-    group.add_argument("--net_recon", default=None, choices=list(BACKBONES),
+    group.add_argument("--net_recon", default=None, choices=BACKBONES,
                        help="the network; by default what the checkpoint holds")
-    group.add_argument("--init_path", type=Path, default=Path("checkpoints/init_model/resnet50-0676ba61.pth"),
-                       help="training: ImageNet weights of torchvision to start a ResNet from")
+    group.add_argument("--init_path", type=Path, default=None,
+                       help="training: torchvision's ImageNet weights to start from; by default "
+                            "checkpoints/init_model/<net_recon>-*.pth, where present (resnet50-0676ba61.pth)")
     parser.flag("--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
                                          "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")

@@ -4,8 +4,16 @@ import math
 import os
 from pathlib import Path
 
-from models.recognition import NETWORKS
-from options.common import Parser, add_base_options, add_model_options, count, expand_name, natural, positive
+from options.common import (
+    RECOGNITION_NETWORKS,
+    Parser,
+    add_base_options,
+    add_model_options,
+    count,
+    expand_name,
+    natural,
+    positive,
+)
 
 RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")
 
@@ -82,7 +90,7 @@ def _add_schedule_options(parser: Parser):
 
 def _add_loss_options(parser: Parser):
     group = parser.add_argument_group("losses")
-    group.add_argument("--net_recog", default="r50", choices=NETWORKS,
+    group.add_argument("--net_recog", default="r50", choices=RECOGNITION_NETWORKS,
                        help="recognition network of the feat loss: ArcFace, or dlib's, which needs no download")
     group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH, help="weights of an ArcFace network")
     parser.flag("--use_crop_face", True, "compare colours inside the face only, without ears and neck")

@@ -1,0 +1,270 @@
+"""train.py as a user runs it, on a few small photos that the fixture makes: rendered faces."""
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from datasets.synthetic_faces import SyntheticFaces
+from models.files import load_regressor
+from models.training import Trainer, make_scheduler, train
+from options.training import parse
+from util.coordinates import CROP_SIZE, flip_y
+from util.distributed import Processes
+from util.files import InputError
+from util.renderer import MeshRenderer
+
+CPU = Processes(torch.device("cpu"))
+QUICK = ["--gpu_ids=-1", "--net_recon=mobilenet_v3_large", "--image_size=64", "--batch_size=4", "--batch_size_val=4",
+         "--num_threads=0", "--w_feat=0", f"--bfm_folder={ROOT / 'BFM'}"]
+
+
+@pytest.fixture(scope="module")
+def photos(face_model, tmp_path_factory) -> Path:
+    """A folder of 12 photos with landmarks and masks, and datalists of all of them and of 5 for validation."""
+    folder = tmp_path_factory.mktemp("photos")
+    batch = SyntheticFaces(face_model, MeshRenderer(), seed=1, size=CROP_SIZE).batch(0, 12)
+    for name in ("landmarks", "mask"):
+        (folder / name).mkdir()
+    for i in range(12):
+        pixels = (255 * batch["photo"][i]).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+        Image.fromarray((255 * batch["mask"][i, 0]).byte().numpy()).save(folder / "mask" / f"{i:02d}.png")
+        np.savetxt(folder / "landmarks" / f"{i:02d}.txt", flip_y(batch["landmarks"][i].numpy(), CROP_SIZE))
+    lines = [f"mask/{i:02d}.png\n" for i in range(12)]
+    (folder / "train.txt").write_text("".join(lines))
+    (folder / "val.txt").write_text("".join(lines[:5]))
+    return folder
+
+
+def arguments(photos: Path, folder: Path, *more: str) -> list[str]:
+    return [*QUICK, f"--data_root={photos}", f"--flist={photos / 'train.txt'}", f"--flist_val={photos / 'val.txt'}",
+            f"--checkpoints_dir={folder}", *more]
+
+
+def start(*command, **options) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
+
+
+def read_losses(path: Path, dataset: str) -> list[dict[str, float]]:
+    lines = [line for line in path.read_text().splitlines() if f"dataset: {dataset}," in line]
+    return [dict(zip(words[0::2], map(float, words[1::2]), strict=True))
+            for words in (line.split(") ")[1].replace(":", "").split() for line in lines)]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["net_recon"]
+
+
+@pytest.fixture(scope="module")
+def trained(photos, tmp_path_factory) -> Path:
+    """The experiment's folder after a run of two epochs of three steps, never disturbed."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = start("train.py", *arguments(photos, folder, "--name=m", "--n_epochs=2", "--print_freq=1",
+                                       "--display_freq=2", "--save_latest_freq=1"))
+    output, _ = run.communicate()
+    assert run.returncode == 0, output
+    return folder / "m"
+
+
+def test_a_run_leaves_checkpoints_logs_and_pictures(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {"epoch_1.pth", "epoch_2.pth", "epoch_latest.pth", "train_opt.txt", "loss_log.txt", "logs",
+                     "results"}
+    assert "batch_size: 4" in (trained / "train_opt.txt").read_text()
+    first = (trained / "loss_log.txt").read_text().splitlines()[0]
+    assert first.startswith("(dataset: train, epoch: 1, iters: 1, time: ")
+    for dataset, count in (("train", 6), ("val", 2)):
+        losses = read_losses(trained / "loss_log.txt", dataset)
+        assert len(losses) == count
+        assert set(losses[0]) == {"all", "color", "lm", "reg", "gamma", "reflc"}
+        pictures = sorted((trained / "results" / dataset).glob("*/*.png"))
+        assert pictures and Image.open(pictures[0]).size == (672, 224)
+    board = EventAccumulator(str(trained / "logs")).Reload()
+    assert {"color/train", "lm/val", "learning_rate", "samples_per_second", "data_wait_share"} <= set(
+        board.Tags()["scalars"])
+    assert board.Tags()["images"]
+
+
+def test_a_checkpoint_has_the_keys_of_the_original_and_reconstructs(trained, run_script):
+    checkpoint = torch.load(trained / "epoch_2.pth", weights_only=True)
+    assert {"net_recon", "opt_00", "sched_00"} <= set(checkpoint)
+    assert checkpoint["options"]["batch_size"] == 4
+    result = run_script("test.py", "--name=m", "--epoch=2", f"--checkpoints_dir={trained.parent}", "--gpu_ids=-1")
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_losses_of_a_photo_learned_by_heart_fall(photos, tmp_path):
+    (tmp_path / "list.txt").write_text("mask/03.png\n" * 4 * 30)
+    options = parse(arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}", "--use_aug=no",
+                              "--n_epochs=1", "--print_freq=1", "--flist_val=none", "--net_recon=dlib_resnet29"))
+    assert train(options) == 0
+    losses = read_losses(tmp_path / "m" / "loss_log.txt", "train")
+    for name in ("lm", "color"):
+        first, last = (np.mean([line[name] for line in part]) for part in (losses[:5], losses[-5:]))
+        assert last < 0.7 * first
+
+
+def test_a_killed_training_goes_on_as_if_never_killed(photos, trained, tmp_path):
+    command = arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1", "--display_freq=2",
+                        "--save_latest_freq=1")
+    run = start("train.py", *command)
+    while not (tmp_path / "m" / "epoch_latest.pth").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.kill()
+    run.communicate()
+    assert not (tmp_path / "m" / "epoch_2.pth").exists()
+    again = start("train.py", *command)
+    output, _ = again.communicate()
+    assert again.returncode == 0, output
+    assert "continues from" in output
+    undisturbed, resumed = weights(trained / "epoch_2.pth"), weights(tmp_path / "m" / "epoch_2.pth")
+    assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
+
+
+def test_a_signal_saves_and_stops(photos, tmp_path):
+    run = start("train.py", *arguments(photos, tmp_path, "--name=m", "--n_epochs=1000", "--flist_val=none",
+                                       "--save_epoch_freq=1000"))
+    while not (tmp_path / "m" / "epoch_latest.pth").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    output, _ = run.communicate()
+    assert run.returncode == 128 + signal.SIGTERM
+    assert "the same command continues" in output
+    steps = torch.load(tmp_path / "m" / "epoch_latest.pth", weights_only=True)["step"]
+    resumed = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--flist_val=none")), CPU)
+    assert resumed.step == steps > 0
+
+
+def test_two_processes_train_as_one(photos, trained, tmp_path):
+    run = start("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py",
+                *arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1"))
+    output, _ = run.communicate()
+    assert run.returncode == 0, output
+    one, two = (read_losses(folder / "loss_log.txt", "train") for folder in (trained, tmp_path / "m"))
+    assert len(two) == len(one)
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=5e-3)   # the log has four digits
+
+
+def test_identity_supervision_by_the_recognition_network_of_dlib(photos, tmp_path):
+    options = parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1", "--net_recog=dlib",
+                              "--w_feat=2", "--max_dataset_size=4", "--flist_val=none"))
+    assert train(options) == 0
+    assert 0 < read_losses(tmp_path / "m" / "loss_log.txt", "train")[0]["feat"] < 1
+
+
+def test_without_weights_of_the_recognition_network_the_message_tells_the_ways_out(photos, tmp_path):
+    command = [word for word in arguments(photos, tmp_path) if word != "--w_feat=0"]
+    with pytest.raises(InputError, match="--net_recog dlib.*--w_feat 0|--net_recog=dlib.*--w_feat=0"):
+        train(parse([*command, f"--net_recog_path={tmp_path / 'none.pth'}"]))
+
+
+@pytest.mark.parametrize("mode", ["synthetic", "mixed"])
+def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
+    options = parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1", "--display_freq=1",
+                              f"--dataset_mode={mode}", "--max_dataset_size=8"))
+    assert train(options) == 0
+    for dataset, has_truth in (("train", True), ("val", False)):
+        losses = read_losses(tmp_path / "m" / "loss_log.txt", dataset)
+        assert all(("coef" in line and "vertex" in line) == has_truth for line in losses)
+
+
+def test_a_new_experiment_starts_from_the_network_of_another(photos, trained, tmp_path):
+    (tmp_path / "m").symlink_to(trained)
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=n", "--pretrained_name=m", "--epoch=1")), CPU)
+    expected = weights(trained / "epoch_1.pth")
+    assert all(torch.equal(value, expected[key]) for key, value in trainer.network.state_dict().items())
+    assert (trainer.epoch, trainer.step) == (1, 0)
+
+
+def test_a_checkpoint_of_the_original_is_continued(photos, trained, tmp_path):
+    checkpoint = torch.load(trained / "epoch_1.pth", weights_only=True)
+    (tmp_path / "m").mkdir()
+    torch.save({key: checkpoint[key] for key in ("net_recon", "opt_00", "sched_00")}, tmp_path / "m" / "epoch_1.pth")
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--epoch_count=2")), CPU)
+    assert trainer.epoch == 2
+    assert trainer.optimiser.state_dict()["state"]
+
+
+def test_the_network_of_a_checkpoint_is_taken_whatever_the_default_is(photos, trained):
+    command = [word for word in arguments(photos, trained.parent, "--name=m") if "net_recon" not in word]
+    trainer = Trainer(parse(command), CPU)
+    assert trainer.network.state_dict().keys() == load_regressor(trained / "epoch_2.pth").state_dict().keys()
+
+
+def test_continue_train_wants_a_checkpoint(photos, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint"):
+        train(parse(arguments(photos, tmp_path, "--continue_train")))
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_photos(photos, tmp_path):
+    command = arguments(photos, tmp_path, "--lr=1e30", "--flist_val=none", "--n_epochs=1")
+    with pytest.raises(InputError, match=r"not finite.*\d\d\.png.*--skip_nonfinite"):
+        train(parse(command))
+
+
+def test_batches_that_are_not_finite_can_be_left_out(photos, tmp_path, capsys):
+    command = arguments(photos, tmp_path, "--lr=1e30", "--flist_val=none", "--n_epochs=1", "--skip_nonfinite",
+                        "--name=m")
+    assert train(parse(command)) == 0
+    assert "left out" in capsys.readouterr().out
+    assert all(value.isfinite().all() for value in weights(tmp_path / "m" / "epoch_1.pth").values())
+
+
+def test_fewer_photos_than_a_batch_are_refused(photos, tmp_path):
+    with pytest.raises(InputError, match="12 .*batch"):
+        train(parse(arguments(photos, tmp_path, "--batch_size=16")))
+
+
+def test_an_unreadable_photo_is_left_out_and_listed_but_not_many(photos, tmp_path):
+    lines = (photos / "train.txt").read_text()
+    (tmp_path / "one.txt").write_text(lines + "mask/missing.png\n")
+    command = arguments(photos, tmp_path, "--name=m", "--n_epochs=4", "--flist_val=none")
+    assert train(parse([*command, f"--flist={tmp_path / 'one.txt'}"])) == 1
+    assert "missing" in (tmp_path / "m" / "unreadable.txt").read_text()
+    (tmp_path / "three.txt").write_text(lines + "mask/a.png\nmask/b.png\nmask/c.png\n")
+    with pytest.raises(InputError, match="more than 1 %"):
+        train(parse([*command, "--name=n", f"--flist={tmp_path / 'three.txt'}"]))
+
+
+def test_a_batch_must_divide_among_the_processes():
+    with pytest.raises(InputError, match="--batch_size=7 .* 2 processes"):
+        Processes(torch.device("cpu"), size=2).share(7, "--batch_size")
+
+
+@pytest.mark.parametrize(("policy", "factors"), [
+    ("step", [1, 1, 0.2, 0.2, 0.04, 0.04]),
+    ("linear", [1, 1, 1, 1, 2 / 3, 1 / 3]),
+    ("cosine", [(1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)])])
+def test_learning_rate_policies(policy, factors):
+    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1e-4)
+    scheduler = make_scheduler(optimiser, parse(["--n_epochs=6", f"--lr_policy={policy}", "--lr_decay_epochs=2"]))
+    found = []
+    for _ in factors:
+        found.append(optimiser.param_groups[0]["lr"] / 1e-4)
+        optimiser.step()
+        scheduler.step()
+    assert found == pytest.approx(factors)
+
+
+def test_plateau_lowers_the_rate_when_the_validation_stands_still():
+    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1e-4)
+    scheduler = make_scheduler(optimiser, parse(["--lr_policy=plateau"]))
+    for _ in range(8):
+        scheduler.step(1.0)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(2e-5)
+    with pytest.raises(InputError, match="plateau"):
+        train(parse([*QUICK, "--dataset_mode=synthetic", "--lr_policy=plateau", "--flist_val=none"]))
