@@ -22,7 +22,7 @@ from models.training_state import newest_checkpoint, save_checkpoint
 from util import assets
 from util.coordinates import CROP_SIZE, crop_focal
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
-from util.files import InputError, atomic_write
+from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
 from util.renderer import MeshRenderer
 from util.results import draw_panel
@@ -115,13 +115,18 @@ class Trainer:
 
     def load_state(self, path: Path):
         checkpoint = load_checkpoint(path)
-        self.optimiser.load_state_dict(checkpoint["opt_00"])
-        self.scheduler.load_state_dict(checkpoint["sched_00"])
-        if "step" in checkpoint:   # the original's have no more
-            self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
-            self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
-            self.scaler.load_state_dict(checkpoint["scaler"])
-            torch.set_rng_state(checkpoint["random"])
+        try:
+            self.optimiser.load_state_dict(checkpoint["opt_00"])
+            self.scheduler.load_state_dict(checkpoint["sched_00"])
+            if "step" in checkpoint:   # the original's have no more
+                self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
+                self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
+                self.scaler.load_state_dict(checkpoint["scaler"])
+                torch.set_rng_state(checkpoint["random"])
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise InputError(f"{path} has a network but not the state of a training to continue "
+                             f"({type(error).__name__}: {error}); start a new experiment (--name) from its network "
+                             f"by --pretrained_name={self.options.name}") from error
         self.say(f"continues from {path}: epoch {self.epoch}, {self.batch} batches of it done")
 
     def save(self, name: str):
@@ -140,17 +145,15 @@ class Trainer:
         """Returns the exit status."""
         options, first = self.options, self.processes.is_first
         if first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / "train_opt.txt") as temporary:
-                temporary.write_text("".join(f"{name}: {value}\n" for name, value in sorted(vars(options).items())),
-                                     encoding="utf-8")
+            self.prepare_folder()
+        if self.epoch > options.n_epochs:
+            self.say(f"all {options.n_epochs} epochs are done; a larger --n_epochs goes on")
         with Stop() as stop, TrainingLog(self.folder, options.add_image) if first else NoLog() as log:
             while self.epoch <= options.n_epochs:
-                self.run_epoch(log, stop)
-                if stop.signal:
+                if self.run_epoch(log, stop):
                     self.save_latest()
-                    self.say(f"stopped by signal {stop.signal}; the same command continues")
-                    return 128 + stop.signal
+                    self.say("stopped by a signal; the same command continues")
+                    return 128 + (stop.signal or signal.SIGTERM)   # only another process may have got it
                 losses = self.evaluate(log)
                 self.scheduler.step(*[losses["all"]] if options.lr_policy == "plateau" else [])
                 self.epoch, self.batch = self.epoch + 1, 0
@@ -159,8 +162,18 @@ class Trainer:
                 self.save_latest()
         return self.summary()
 
-    def run_epoch(self, log: TrainingLog, stop: "Stop"):
-        """Train for what is left of this epoch, or until a signal stops it."""
+    def prepare_folder(self):
+        lines = (f"{name}: {value}" for name, value in sorted(vars(self.options).items()))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_remnants(self.folder)
+            write_lines(self.folder / "train_opt.txt", lines)
+        except OSError as error:
+            raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another place with "
+                             "--checkpoints_dir") from error
+
+    def run_epoch(self, log: TrainingLog, stop: "Stop") -> bool:
+        """Train for what is left of this epoch; returns whether a signal has stopped it."""
         options = self.options
         with Progress(self.data.per_epoch, "step", self.batch, quiet=not self.processes.is_first) as progress:
             meter = Meter()
@@ -178,7 +191,8 @@ class Trainer:
                 if self.due(options.save_latest_freq):
                     self.save_latest()
                 if self.processes.any(stop.signal):
-                    return
+                    return True
+        return False
 
     def train_on(self, batch: dict) -> dict[str, torch.Tensor]:
         """One step; returns the losses."""
@@ -194,14 +208,17 @@ class Trainer:
         finite = self.processes.mean(losses["all"]) + (0 if self.scaler.is_enabled() else gradient)
         if finite.isfinite():
             self.scaler.step(self.optimiser)
-            self.scaler.update()
         else:
             self.leave_out(batch, losses)
+        self.scaler.update()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def leave_out(self, batch: dict, losses: dict[str, torch.Tensor]):
-        bad = [name for name, loss in losses.items() if not loss.isfinite()] or ["gradient"]
-        message = f"{', '.join(bad)} is not finite at step {self.step + 1}, of the photos {' '.join(batch['paths'])}"
+        bad = [name for name, loss in losses.items() if not loss.isfinite()]
+        parts = self.processes.gather((bad, batch["paths"]))
+        blamed = [part for part in parts if part[0]] or [(["the gradient"], path) for _, path in parts]
+        names, paths = (dict.fromkeys(sum(lists, [])) for lists in zip(*blamed, strict=True))
+        message = f"{', '.join(names)} is not finite at step {self.step + 1}, of the photos {' '.join(paths)}"
         if not self.options.skip_nonfinite:
             raise InputError(f"{message}; look at them, or leave such batches out with --skip_nonfinite")
         self.say(f"left out: {message}")
@@ -264,8 +281,7 @@ class Trainer:
         unreadable = sorted(set().union(*self.processes.gather(list(self.data.unreadable))))
         if unreadable and self.processes.is_first:
             path = self.folder / "unreadable.txt"
-            with atomic_write(path) as temporary:
-                temporary.write_text("".join(f"{problem}\n" for problem in unreadable), encoding="utf-8")
+            write_lines(path, unreadable)
             self.say(f"{len(unreadable)} photos could not be read: {path}")
         return 1 if unreadable else 0
 

@@ -71,7 +71,7 @@ def test_the_trunk_of_dlib_starts_with_what_dlib_knows():
     init_from_dlib(regressor)
     crops = torch.rand(2, 3, 150, 150)
     with torch.no_grad():
-        features = recognition.trunk.blocks[-1](regressor.backbone(crops).view(2, 256, 4, 4))
+        features = recognition.trunk.blocks[-1](8 * regressor.backbone(crops).view(2, 256, 4, 4))
         assert torch.allclose(recognition.fc(features.mean((2, 3))), recognition(crops), atol=1e-5)
         assert not regressor(crops).any()
 

@@ -172,6 +172,25 @@ def test_without_weights_of_the_recognition_network_the_message_tells_the_ways_o
         train(parse([*command, f"--net_recog_path={tmp_path / 'none.pth'}"]))
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_gives_nearly_the_same_losses(photos, trained, tmp_path, precision):
+    (tmp_path / "m").symlink_to(trained)
+    for name, amp in (("half", precision), ("whole", "off")):
+        options = parse(arguments(photos, tmp_path, f"--name={name}", "--pretrained_name=m", "--n_epochs=1",
+                                  "--print_freq=1", f"--amp={amp}", "--max_dataset_size=4", "--flist_val=none"))
+        assert train(options) == 0
+    half, whole = (read_losses(tmp_path / name / "loss_log.txt", "train")[0] for name in ("half", "whole"))
+    assert half == pytest.approx(whole, rel=0.05)
+
+
+def test_a_network_without_the_state_of_its_training_is_not_continued_but_started_from(photos, trained, tmp_path):
+    (tmp_path / "m").mkdir()
+    torch.save({"net_recon": weights(trained / "epoch_2.pth")}, tmp_path / "m" / "epoch_2.pth")
+    with pytest.raises(InputError, match="--pretrained_name=m"):
+        train(parse(arguments(photos, tmp_path, "--name=m")))
+    Trainer(parse(arguments(photos, tmp_path, "--name=n", "--pretrained_name=m")), CPU)
+
+
 @pytest.mark.parametrize("mode", ["synthetic", "mixed"])
 def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
     options = parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1", "--display_freq=1",

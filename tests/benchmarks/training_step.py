@@ -1,0 +1,95 @@
+"""Where the time of a training step goes, and what it is of the networks' own forward and backward, in one run.
+
+    python tests/benchmarks/training_step.py [--net_recon resnet50] [--batch_size 32] [--threads 1] [--repeat 3]
+
+On rendered photos, on the first GPU or else on the CPU; recognition by dlib's network. Medians, seconds a step.
+"""
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # as train.py does
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from datasets.synthetic_faces import SyntheticFaces  # noqa: E402
+from models.training import Trainer  # noqa: E402
+from options.training import parse  # noqa: E402
+from util.devices import choose_device  # noqa: E402
+from util.distributed import Processes  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--net_recon", default="resnet50")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(parse([f"--net_recon={options.net_recon}", f"--batch_size={options.batch_size}",
+                                 f"--bfm_folder={ROOT / 'BFM'}", f"--checkpoints_dir={folder}", "--net_recog=dlib",
+                                 "--dataset_mode=synthetic", "--flist_val=none"]), Processes(choose_device(None)))
+    objective = trainer.objective
+    faces = SyntheticFaces(objective.face_model, trainer.renderer, seed=0)
+    batch = faces.batch(0, options.batch_size)
+    batch |= {"truth": batch["coeffs"][:0], "paths": ["rendered"] * options.batch_size}
+    photos, model = batch["photo"].contiguous(memory_format=torch.channels_last), objective.face_model
+    coeffs = batch["coeffs"].clone().requires_grad_()
+    with torch.no_grad():
+        face = model(coeffs)
+    vertices, color = (x.clone().requires_grad_() for x in (face.vertices, face.color))
+    image = photos.clone().requires_grad_()
+
+    def network():
+        trainer.network.train()
+        trainer.network(photos).sum().backward()
+
+    def recognition():
+        with torch.no_grad():
+            objective.recognition(photos, batch["landmarks"])
+        objective.recognition(image, batch["landmarks"]).sum().backward()
+
+    def face_model():
+        found = model(coeffs)
+        (found.color.sum() + found.vertices.sum()).backward()
+
+    def rendering():
+        trainer.renderer(vertices, model.tri, color)[2].sum().backward()
+        objective.inner_mask(vertices.detach(), photos.shape[-1])
+
+    def synchronise():
+        if photos.is_cuda:
+            torch.cuda.synchronize()
+
+    def seconds(work: Callable) -> float:
+        work()
+        times = []
+        for _ in range(options.repeat):
+            synchronise()
+            start = time.perf_counter()
+            work()
+            synchronise()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+    parts = {work.__name__: seconds(work) for work in (network, recognition, face_model, rendering)}
+    step = seconds(lambda: trainer.train_on(batch))
+    networks = parts["network"] + parts["recognition"]
+    for name, value in parts.items():
+        print(f"{name:12} {value:8.3f} s  {100 * value / step:5.1f} %")
+    print(f"{'the rest':12} {step - sum(parts.values()):8.3f} s  (losses, optimiser)")
+    print(f"{'step':12} {step:8.3f} s  {step / networks:.2f} x the networks' own forward and backward")
+
+
+if __name__ == "__main__":
+    main()
