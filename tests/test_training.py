@@ -1,6 +1,7 @@
 """train.py as a user runs it, on a few small photos that the fixture makes: rendered faces."""
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,15 +149,56 @@ def test_a_signal_saves_and_stops(photos, tmp_path):
     assert resumed.step == steps > 0
 
 
+def assert_same_losses(folder: Path, other: Path):
+    one, two = (read_losses(path / "loss_log.txt", "train") for path in (folder, other))
+    assert len(two) == len(one)
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=5e-3)   # the log has four digits
+
+
 def test_two_processes_train_as_one(photos, trained, tmp_path):
     run = start("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py",
                 *arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1"))
     output, _ = run.communicate()
     assert run.returncode == 0, output
-    one, two = (read_losses(folder / "loss_log.txt", "train") for folder in (trained, tmp_path / "m"))
-    assert len(two) == len(one)
-    for alone, together in zip(one, two, strict=True):
-        assert together == pytest.approx(alone, rel=5e-3)   # the log has four digits
+    assert_same_losses(trained, tmp_path / "m")
+
+
+@pytest.fixture
+def two_hosts():
+    """Names of two network namespaces, each a host with an address of its own, 10.77.0.1 and 10.77.0.2."""
+    def ip(arguments: str):
+        subprocess.run(["ip", *arguments.split()], check=True)
+
+    hosts = ["train0", "train1"]
+    try:
+        for host in hosts:
+            ip(f"netns add {host}")
+        ip("link add wire0 netns train0 type veth peer name wire1 netns train1")
+        for number, host in enumerate(hosts):
+            ip(f"-n {host} addr add 10.77.0.{number + 1}/24 dev wire{number}")
+            ip(f"-n {host} link set wire{number} up")
+            ip(f"-n {host} link set lo up")
+        yield hosts
+    finally:
+        for host in hosts:
+            subprocess.run(["ip", "netns", "del", host], check=False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and iproute2")
+def test_two_machines_train_as_one(photos, trained, tmp_path, two_hosts):
+    runs = []
+    for rank, host in enumerate(two_hosts):
+        command = ["-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={rank}", "--master_addr=10.77.0.1",
+                   "--master_port=29500", "train.py",
+                   *arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1")]
+        runs.append(subprocess.Popen(
+            ["ip", "netns", "exec", host, sys.executable, *command], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": f"wire{rank}"}))
+    for run in runs:
+        output, _ = run.communicate()
+        assert run.returncode == 0, output
+    assert_same_losses(trained, tmp_path / "m")
 
 
 def test_identity_supervision_by_the_recognition_network_of_dlib(photos, tmp_path):
