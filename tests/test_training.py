@@ -196,7 +196,7 @@ def test_two_machines_train_as_one(photos, trained, tmp_path, two_hosts):
             ["ip", "netns", "exec", host, sys.executable, *command], cwd=ROOT, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": f"wire{rank}"}))
     for run in runs:
-        output, _ = run.communicate()
+        output, _ = run.communicate(timeout=300)
         assert run.returncode == 0, output
     assert_same_losses(trained, tmp_path / "m")
 
