@@ -1,4 +1,5 @@
 """Batches for a step of the training: photos, rendered faces, or both."""
+import math
 import signal
 from argparse import Namespace
 from collections.abc import Iterator
@@ -34,8 +35,11 @@ class TrainingBatches:
         self.rendered = {"flist": 0, "synthetic": self.size, "mixed": self.size // 2}[options.dataset_mode]
         self.unreadable: dict[str, None] = {}
         if options.dataset_mode == "synthetic":
-            total = options.max_dataset_size
-            self.per_epoch = int(min(total, RENDERED_EPOCH if total == float("inf") else total)) // options.batch_size
+            total = RENDERED_EPOCH if options.max_dataset_size == math.inf else options.max_dataset_size
+            self.per_epoch = total // options.batch_size
+            if not self.per_epoch:
+                raise InputError(f"--max_dataset_size={total} rendered faces don't fill a batch of "
+                                 f"{options.batch_size}")
             return
         paths = read_datalist(options.flist, options.data_root)
         if options.max_dataset_size < len(paths):

@@ -120,11 +120,11 @@ def load_imagenet_init(regressor: Regressor, path: Path):
     load_state(regressor.backbone, trained | own_last_layer, path)
 
 
-def load_weights(path: Path, kind: str) -> dict:
-    """The dictionary in a file of torch.save; no code in it is run. kind: what the messages call the file. Raises
-    InputError."""
+def load_weights(path: Path, kind: str, device: str = "cpu") -> dict:
+    """The dictionary in a file of torch.save; no code in it is run. kind: what the messages call the file. device:
+    meta leaves the tensors in the file, which is quick. Raises InputError."""
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:   # the reader raises all kinds for a broken file
         raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
                          f"tensors only ({type(error).__name__})") from error

@@ -38,6 +38,12 @@ def train(options: Namespace) -> int:
     processes = join_processes(options.gpu_ids)
     try:
         return Trainer(options, processes).run()
+    except torch.OutOfMemoryError as error:
+        raise InputError(f"the GPU has not enough memory for this --batch_size: give a smaller one, or --amp=bf16 "
+                         f"({error})") from error
+    except OSError as error:   # a full disk, mostly
+        raise InputError(f"{error}: the training in {options.checkpoints_dir / options.name} has stopped, the same "
+                         "command continues from the newest checkpoint there") from error
     finally:
         leave_processes()
 
@@ -90,7 +96,7 @@ class Trainer:
         if options.epoch != "latest" and not options.pretrained_name:
             return self.folder / f"epoch_{options.epoch}.pth"
         path = newest_checkpoint(self.folder)
-        if path is None and options.continue_train:
+        if path is None and options.continue_train and not options.pretrained_name:
             raise InputError(f"--continue_train: there is no checkpoint in {self.folder}")
         return path
 
@@ -221,6 +227,9 @@ class Trainer:
         message = f"{', '.join(names)} is not finite at step {self.step + 1}, of the photos {' '.join(paths)}"
         if not self.options.skip_nonfinite:
             raise InputError(f"{message}; look at them, or leave such batches out with --skip_nonfinite")
+        if not all(buffer.isfinite().all() for buffer in self.network.buffers()):
+            raise InputError(f"{message}, and the network's own averages are not finite either: go on from the newest "
+                             "checkpoint with a lower --lr, or without --amp=fp16")
         self.say(f"left out: {message}")
 
     def report(self, log: TrainingLog, meter: "Meter"):
@@ -237,19 +246,18 @@ class Trainer:
         """Validation losses, averaged over the photos of all processes; empty without validation."""
         if self.validation is None:
             return {}
-        sums, count, start = Counter(), 0, time.monotonic()
+        sums, start = Counter(), time.monotonic()
         for number, batch in enumerate(self.validation):
             if number >= self.options.eval_batch_nums:
                 break
             losses = self.objective(self.predict(batch), batch, Processes(self.processes.device))
             self.data.unreadable |= dict.fromkeys(batch["problems"])
             size = len(batch["paths"])
-            sums.update({name: loss.item() * size for name, loss in losses.items()})
-            count += size
+            sums.update({name: loss.item() * size for name, loss in losses.items()} | {"photos": size})
             if number < self.options.vis_batch_nums:
                 log.pictures("val", self.epoch, self.step, self.panels(batch), number * self.options.batch_size_val)
         totals = Counter()
-        for part in self.processes.gather(sums | {"photos": count}):
+        for part in self.processes.gather(sums):
             totals.update(part)
         count = totals.pop("photos")
         averages = {name: total / count for name, total in totals.items()}

@@ -18,10 +18,14 @@ def save_checkpoint(path: Path, state: dict):
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint in the folder that has come farthest, by what it says itself; None where there is none."""
+    """The checkpoint in the folder that has come farthest, by what it says itself; None where there is none. Raises
+    InputError where one is broken: the newest may be it."""
     checkpoints = sorted(folder.glob("epoch_*.pth"), key=lambda path: (_steps(path), path.stat().st_mtime))
     return checkpoints[-1] if checkpoints else None
 
 
 def _steps(path: Path) -> int:
-    return load_weights(path, "checkpoint").get("step", 0)
+    try:
+        return load_weights(path, "checkpoint", "meta").get("step", 0)
+    except InputError as error:
+        raise InputError(f"{error}; move it away, and the training goes on from the newest of the others") from error

@@ -1,6 +1,7 @@
 """train.py as a user runs it, on a few small photos that the fixture makes: rendered faces."""
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,29 @@ def test_a_killed_training_goes_on_as_if_never_killed(photos, trained, tmp_path)
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
+def test_a_full_disk_leaves_the_checkpoint_before(photos, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "m")
+    before = (tmp_path / "m" / "epoch_latest.pth").read_bytes()
+    names = {path.name for path in (tmp_path / "m").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot save the checkpoint"):
+            train(parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=3", "--save_latest_freq=1")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "m" / "epoch_latest.pth").read_bytes() == before
+    assert {path.name for path in (tmp_path / "m").iterdir()} == names
+
+
+def test_a_broken_checkpoint_is_named(photos, trained, tmp_path):
+    (tmp_path / "m").mkdir()
+    shutil.copy(trained / "epoch_1.pth", tmp_path / "m")
+    (tmp_path / "m" / "epoch_2.pth").write_bytes((trained / "epoch_2.pth").read_bytes()[:100_000])
+    with pytest.raises(InputError, match="epoch_2.pth cannot be read.*move it away"):
+        train(parse(arguments(photos, tmp_path, "--name=m")))
+
+
 def test_a_signal_saves_and_stops(photos, tmp_path):
     run = start("train.py", *arguments(photos, tmp_path, "--name=m", "--n_epochs=1000", "--flist_val=none",
                                        "--save_epoch_freq=1000"))
@@ -150,10 +174,10 @@ def test_a_signal_saves_and_stops(photos, tmp_path):
 
 
 def assert_same_losses(folder: Path, other: Path):
-    one, two = (read_losses(path / "loss_log.txt", "train") for path in (folder, other))
-    assert len(two) == len(one)
-    for alone, together in zip(one, two, strict=True):
-        assert together == pytest.approx(alone, rel=5e-3)   # the log has four digits
+    for dataset in ("train", "val"):
+        one, two = (read_losses(path / "loss_log.txt", dataset) for path in (folder, other))
+        for alone, together in zip(one, two, strict=True):
+            assert together == pytest.approx(alone, rel=5e-3)   # the log has four digits
 
 
 def test_two_processes_train_as_one(photos, trained, tmp_path):
@@ -245,7 +269,8 @@ def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
 
 def test_a_new_experiment_starts_from_the_network_of_another(photos, trained, tmp_path):
     (tmp_path / "m").symlink_to(trained)
-    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=n", "--pretrained_name=m", "--epoch=1")), CPU)
+    command = arguments(photos, tmp_path, "--name=n", "--pretrained_name=m", "--epoch=1", "--continue_train")
+    trainer = Trainer(parse(command), CPU)
     expected = weights(trained / "epoch_1.pth")
     assert all(torch.equal(value, expected[key]) for key, value in trainer.network.state_dict().items())
     assert (trainer.epoch, trainer.step) == (1, 0)
@@ -288,6 +313,8 @@ def test_batches_that_are_not_finite_can_be_left_out(photos, tmp_path, capsys):
 def test_fewer_photos_than_a_batch_are_refused(photos, tmp_path):
     with pytest.raises(InputError, match="12 .*batch"):
         train(parse(arguments(photos, tmp_path, "--batch_size=16")))
+    with pytest.raises(InputError, match="3 rendered faces .*batch of 4"):
+        train(parse(arguments(photos, tmp_path, "--dataset_mode=synthetic", "--max_dataset_size=3")))
 
 
 def test_an_unreadable_photo_is_left_out_and_listed_but_not_many(photos, tmp_path):
@@ -299,6 +326,13 @@ def test_an_unreadable_photo_is_left_out_and_listed_but_not_many(photos, tmp_pat
     (tmp_path / "three.txt").write_text(lines + "mask/a.png\nmask/b.png\nmask/c.png\n")
     with pytest.raises(InputError, match="more than 1 %"):
         train(parse([*command, "--name=n", f"--flist={tmp_path / 'three.txt'}"]))
+
+
+def test_gpus_that_are_not_there_are_told_once(run_script):
+    result = run_script("train.py", "--gpu_ids=98,99")
+    assert result.returncode == 2
+    assert result.stderr.count("train.py:") == 1
+    assert "--gpu_ids=98" in result.stderr
 
 
 def test_a_batch_must_divide_among_the_processes():

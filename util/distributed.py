@@ -7,6 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from util.devices import choose_device, gpu_numbers
@@ -61,7 +62,7 @@ class Processes:
 def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Processes:
     """Join the processes torchrun has started, if it has: on GPUs by NCCL, else by gloo. patience: how long one waits
     for the others, by default as long as PyTorch does. Raises InputError."""
-    if "LOCAL_RANK" not in os.environ:
+    if not started_by_torchrun():
         return Processes(choose_device(gpu_ids))
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     numbers = gpu_numbers(gpu_ids) or range(torch.cuda.device_count())
@@ -83,12 +84,16 @@ def leave_processes():
 
 
 def start_processes(count: int, command: Sequence[str]) -> int:
-    """Run `python command` in so many processes of this machine, by torchrun. Returns the exit status."""
+    """Run `python command` in so many processes of this machine, by torchrun. Returns the exit status: of the first
+    process that failed, 128 + n where that, or this one, was ended by signal n."""
     from torch.distributed.run import main  # slow to import
     try:
         main(["--standalone", f"--nproc_per_node={count}", *command])
     except ChildFailedError as error:
-        return error.get_first_failure()[1].exitcode
+        status = error.get_first_failure()[1].exitcode
+        return status if status > 0 else 128 - status
+    except SignalException as error:
+        return 128 + error.sigval
     return 0
 
 
