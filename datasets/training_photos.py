@@ -86,7 +86,7 @@ def _read_lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise InputError(f"the datalist {path} does not exist: let data_preparation.py write it from a folder of "
-                         "photos, or name another with --flist or --flist_val") from error
+                         "photos, or name another with --flist or --flist_val (none: no validation)") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the datalist {path}: {error}") from error
     return [line.strip() for line in lines if line.strip()]

@@ -259,7 +259,7 @@ class Trainer:
         totals = Counter()
         for part in self.processes.gather(sums):
             totals.update(part)
-        count = totals.pop("photos")
+        count = totals.pop("photos", 0)   # none with --eval_batch_nums=0
         averages = {name: total / count for name, total in totals.items()}
         log.losses("val", self.epoch, self.step, averages, time.monotonic() - start, 0)
         return averages

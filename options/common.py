@@ -36,7 +36,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def length(text: str) -> float:
+def above_zero(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
     if not 0 < value < math.inf:
@@ -94,12 +94,12 @@ def add_model_options(parser: Parser):
     group.add_argument("--bfm_model", default="BFM_model_front.mat",
                        help="the face model in bfm_folder; BFM_model_front.mat is made of the Basel Face Model 2009 "
                             "there, and where that is not either, the open model open_face_model.npz is taken")
-    group.add_argument("--focal", type=length, default=1015.0, help="focal length of the camera, px")
-    group.add_argument("--center", type=length, default=112.0,
+    group.add_argument("--focal", type=above_zero, default=1015.0, help="focal length of the camera, px")
+    group.add_argument("--center", type=above_zero, default=112.0,
                        help="principal point of the camera, px: half its image, which is the crop")
-    group.add_argument("--camera_d", type=length, default=10.0, help="distance of the camera, decimetres")
-    group.add_argument("--z_near", type=length, default=5.0, help="nearest visible distance, decimetres")
-    group.add_argument("--z_far", type=length, default=15.0, help="farthest visible distance, decimetres")
+    group.add_argument("--camera_d", type=above_zero, default=10.0, help="distance of the camera, decimetres")
+    group.add_argument("--z_near", type=above_zero, default=5.0, help="nearest visible distance, decimetres")
+    group.add_argument("--z_far", type=above_zero, default=15.0, help="farthest visible distance, decimetres")
     group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
                        help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
                             "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from options.common import (
     RECOGNITION_NETWORKS,
     Parser,
+    above_zero,
     add_base_options,
     add_model_options,
     count,
@@ -67,7 +68,7 @@ def _add_schedule_options(parser: Parser):
     group = parser.add_argument_group("schedule")
     group.add_argument("--n_epochs", type=positive, default=20, help="the last epoch")
     group.add_argument("--epoch_count", type=positive, default=1, help="the first epoch, where no checkpoint tells it")
-    group.add_argument("--lr", type=float, default=1e-4, help="Adam's learning rate in a new experiment")
+    group.add_argument("--lr", type=above_zero, default=1e-4, help="Adam's learning rate in a new experiment")
     group.add_argument("--lr_policy", default="step", choices=["linear", "step", "plateau", "cosine"],
                        help="step: x 0.2 every lr_decay_epochs; linear: falls to 0 over the last lr_decay_epochs; "
                             "plateau: x 0.2 when the validation stops falling; cosine: falls to 0 over n_epochs")

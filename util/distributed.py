@@ -56,7 +56,7 @@ class Processes:
         if self.size == 1:
             return network
         ids = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
 
 def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Processes:
