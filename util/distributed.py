@@ -63,7 +63,10 @@ def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Pr
     """Join the processes torchrun has started, if it has: on GPUs by NCCL, else by gloo. patience: how long one waits
     for the others, by default as long as PyTorch does. Raises InputError."""
     if not started_by_torchrun():
-        return Processes(choose_device(gpu_ids))
+        device = choose_device(gpu_ids)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)   # pinned memory belongs to the current GPU
+        return Processes(device)
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     numbers = gpu_numbers(gpu_ids) or range(torch.cuda.device_count())
     if numbers and min(numbers) >= 0:
