@@ -198,6 +198,8 @@ class Trainer:
                     self.save_latest()
                 if self.processes.any(stop.signal):
                     return True
+            if meter.count:
+                self.report(log, meter)
         return False
 
     def train_on(self, batch: dict) -> dict[str, torch.Tensor]:

@@ -257,6 +257,11 @@ def test_a_network_without_the_state_of_its_training_is_not_continued_but_starte
     Trainer(parse(arguments(photos, tmp_path, "--name=n", "--pretrained_name=m")), CPU)
 
 
+def test_an_epoch_shorter_than_print_freq_is_reported_at_its_end(photos, tmp_path):
+    assert train(parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--antialias"))) == 0
+    assert len(read_losses(tmp_path / "m" / "loss_log.txt", "train")) == 2
+
+
 @pytest.mark.parametrize("mode", ["synthetic", "mixed"])
 def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
     options = parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1", "--display_freq=1",
