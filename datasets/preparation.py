@@ -170,28 +170,37 @@ class PhotoPreparation(Dataset):
 
     def prepare(self, path: Path, mask: Path) -> str:
         """Write landmarks and mask of a photo, unless they are there; returns a remark. Raises InputError, OSError."""
-        photo, remark = read_photo(path), ""
+        photo = read_photo(path)
         landmarks = self.folder / LANDMARKS / f"{path.stem}.txt"
         record = read_record(mask)
         again = self.overwrite or has_changed(path, record)
         ours = landmarks.exists() and checksum(landmarks) == record.get(LANDMARKS_CHECKSUM)
+        writable = not mask.exists() or bool(record)   # else it is the user's
         if landmarks.exists() and not (ours and again):
             check_face(photo, read_landmarks(landmarks), landmarks)
-        else:
-            (points,), remark = find_faces(path, photo, self.detector)
-            found = self.landmark_detector.predict_landmarks(photo, points)
-            check_face(photo, found, path)
-            with atomic_write(landmarks) as temporary:
-                np.savetxt(temporary, found, fmt="%.3f")
-            ours = True
-        if not mask.exists() or (record and again):
-            info = PngInfo()
-            info.add_text(PHOTO_BYTES, str(path.stat().st_size))
-            if ours:
-                info.add_text(LANDMARKS_CHECKSUM, checksum(landmarks))
-            with atomic_write(mask) as temporary:
-                Image.fromarray(skin_mask(photo)).save(temporary, pnginfo=info, compress_level=1)
+            if writable and (again or not mask.exists()):
+                write_mask(mask, path, photo)
+            return ""
+        (points,), remark = find_faces(path, photo, self.detector)
+        found = self.landmark_detector.predict_landmarks(photo, points)
+        check_face(photo, found, path)
+        landmarks.unlink(missing_ok=True)   # ours, of a photo that has changed
+        with atomic_write(landmarks) as temporary:
+            np.savetxt(temporary, found, fmt="%.3f")
+            if writable:   # before the landmarks are there: without its record they would count as the user's
+                write_mask(mask, path, photo, checksum(temporary))
         return remark
+
+
+def write_mask(mask: Path, path: Path, photo: np.ndarray, landmarks_checksum: str = ""):
+    """Write the skin mask of the photo at `path`, with a record of how it came about. landmarks_checksum: of landmarks
+    that are ours."""
+    info = PngInfo()
+    info.add_text(PHOTO_BYTES, str(path.stat().st_size))
+    if landmarks_checksum:
+        info.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
+    with atomic_write(mask) as temporary:
+        Image.fromarray(skin_mask(photo)).save(temporary, pnginfo=info, compress_level=1)
 
 
 def read_record(mask: Path) -> dict[str, str]:

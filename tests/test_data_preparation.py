@@ -119,7 +119,8 @@ def test_what_is_done_stays_and_the_rest_is_done(root, photos, prepare):
     assert prepare("--img_folder", "photos") == 0
     after = written(photos)
     new = {path for path in after if after[path][0] != before.get(path, (None,))[0]}
-    assert new == {*missing, photos / "another.png", photos / "landmarks" / "another.txt",
+    assert new == {*missing, photos / "mask" / "astronaut.png",   # which records the landmarks
+                   photos / "another.png", photos / "landmarks" / "another.txt",
                    photos / "mask" / "another.png", photos / "vis" / "sheet_001.jpg"}
     assert all(after[path][1] == before[path][1] for path in missing)
 
@@ -282,6 +283,7 @@ def test_a_worker_that_is_killed(root):
     process = start("--img_folder", "photos", "--num_threads=1")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while not (folder / "mask").is_dir() or not any((folder / "mask").iterdir()):
+        assert process.poll() is None
         time.sleep(0.01)
     for child in children.read_text().split():
         os.kill(int(child), signal.SIGKILL)

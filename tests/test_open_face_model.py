@@ -1,5 +1,4 @@
 """The shipped open face model: layout, topology, and agreement with the full-precision build."""
-import time
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +50,8 @@ def test_layout_is_that_of_the_basel_front_model(model):
     assert 25_000 < n < 40_000
 
 
-def test_file_is_small_and_loads_fast():
+def test_file_is_small():
     assert DEFAULT_PATH.stat().st_size < 15e6
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        load_open_face_model(DEFAULT_PATH)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 2
 
 
 def test_missing_file_says_how_to_get_it(tmp_path):
