@@ -69,6 +69,15 @@ class Reconstructor:
         return coeffs
 
 
+def build_face_model(options, antialias: bool = False) -> tuple[FaceModel, MeshRenderer]:
+    """The face model and the renderer of the options, of one camera, whose image is the crop. Raises InputError."""
+    focal = crop_focal(options.focal, options.center)
+    data = load_face_model_data(options.bfm_folder, options.bfm_model)
+    renderer = MeshRenderer(focal, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer,
+                            antialias=antialias)
+    return FaceModel(data, focal, camera_d=options.camera_d), renderer
+
+
 def render_over(renderer: MeshRenderer, face_model: FaceModel, face: Face, photos: torch.Tensor) -> torch.Tensor:
     """The faces drawn over photos (B, 3, 224, 224) RGB 0..1 -> (B, 224, 224, 3) uint8."""
     mask, _, image = renderer(face.vertices, face_model.tri, face.color)
@@ -85,10 +94,7 @@ def reconstruct_folder(options) -> int:
     if options.epoch != "0":
         checkpoint = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         regressor = load_regressor(checkpoint, options.net_recon)
-    data = load_face_model_data(options.bfm_folder, options.bfm_model)
-    focal = crop_focal(options.focal, options.center)
-    face_model = FaceModel(data, focal, camera_d=options.camera_d)
-    renderer = MeshRenderer(focal, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer)
+    face_model, renderer = build_face_model(options)
     renderer.rasteriser(device)   # fails now rather than after the photos are read
     reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
     folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name

@@ -12,19 +12,17 @@ from torch.nn.functional import interpolate
 
 from datasets.synthetic_faces import SyntheticFaces
 from datasets.training_batches import TrainingBatches, ValidationBatches
-from models.face_model import FaceModel
-from models.files import load_checkpoint, load_face_model_data, load_imagenet_init, load_regressor
+from models.files import load_checkpoint, load_imagenet_init, load_regressor
 from models.objective import Objective
 from models.recognition import load_recognition
-from models.reconstruction import render_over
+from models.reconstruction import build_face_model, render_over
 from models.regressor import Regressor, init_from_dlib
 from models.training_state import newest_checkpoint, save_checkpoint
 from util import assets
-from util.coordinates import CROP_SIZE, crop_focal
+from util.coordinates import CROP_SIZE
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
-from util.renderer import MeshRenderer
 from util.results import draw_panel
 from util.training_log import NoLog, TrainingLog
 
@@ -55,11 +53,8 @@ class Trainer:
         self.folder = options.checkpoints_dir / options.name
         self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
 
-        focal = crop_focal(options.focal, options.center)
-        model = FaceModel(load_face_model_data(options.bfm_folder, options.bfm_model), focal,
-                          camera_d=options.camera_d).to(device)
-        self.renderer = MeshRenderer(focal, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer,
-                                     antialias=options.antialias)
+        model, self.renderer = build_face_model(options, options.antialias)
+        model = model.to(device)
         weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
         recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
         self.precision = PRECISIONS[options.amp]
