@@ -22,17 +22,32 @@ FACE_MODEL_SHAPES = {
     "frontmask2_idx": (None, 1), "skinmask": (1, None)}
 
 
+def choose_face_model(folder: Path, name: str | None = None, checkpoint: dict | None = None) -> str:
+    """The name of the face model to take from the folder: `name`, or, without one, that which the checkpoint's network
+    was trained with, else BFM_model_front.mat. Where that is not there and cannot be derived, it is the open model.
+    Raises InputError."""
+    name = name or trained_with(checkpoint or {}) or DEFAULT_MODEL
+    if name == DEFAULT_MODEL and not (folder / name).exists() and not basel.is_there(folder):
+        return OPEN_MODEL
+    return name
+
+
+def trained_with(checkpoint: dict) -> str | None:
+    """The name of the face model that the checkpoint's network was trained with; None: it does not tell."""
+    options = checkpoint.get("options")   # the original's checkpoints have none
+    name = options.get("bfm_model") if isinstance(options, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def load_face_model_data(folder: Path, name: str = DEFAULT_MODEL) -> dict[str, np.ndarray]:
     """The arrays of the face model `name` in the folder, in the layout of BFM_model_front.mat.
 
     Where there is no BFM_model_front.mat, it is derived from the Basel Face Model 2009 in the folder and kept there;
     without that model the open one takes its place. Raises InputError.
     """
-    path = folder / name
-    if name == DEFAULT_MODEL and not path.exists():
-        if basel.is_there(folder):
-            return _derive_and_keep(path)
-        path = folder / OPEN_MODEL
+    path = folder / choose_face_model(folder, name)
+    if path.name == DEFAULT_MODEL and not path.exists():
+        return _derive_and_keep(path)
     if not path.exists():
         raise InputError(f"no face model {path}: give its folder with --bfm_folder and its name with --bfm_model; "
                          f"the open model is {OPEN_MODEL} in the repository's folder BFM")
@@ -77,10 +92,15 @@ def _check_face_model(data: dict[str, np.ndarray], source: Path):
             raise InputError(f"{source} has no sound face model: {name} must count from 1 to {count}")
 
 
-def load_regressor(path: Path, backbone: str | None = None) -> Regressor:
-    """The network of a checkpoint; its kind is read from the checkpoint's own keys and must be `backbone`, where that
-    is given. Raises InputError."""
-    state = load_checkpoint(path)["net_recon"]
+def load_regressor(path: Path) -> Regressor:
+    """The network of a checkpoint file. Raises InputError."""
+    return build_regressor(load_checkpoint(path), path)
+
+
+def build_regressor(checkpoint: dict, path: Path, backbone: str | None = None) -> Regressor:
+    """The network of a checkpoint that was read from the path; its kind is read from the checkpoint's own keys and must
+    be `backbone`, where that is given. Raises InputError."""
+    state = checkpoint["net_recon"]
     nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")   # of a network saved while parallel
     found = backbone_of(state)
     if found is None:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
 from models.coefficients import SIZE, SLICES, split
 from models.face_model import Face, FaceModel
-from models.files import load_face_model_data, load_regressor
+from models.files import build_regressor, choose_face_model, load_checkpoint, load_face_model_data
 from models.fitting import Fitter
 from util.coordinates import camera_to_world, crop_focal
 from util.devices import choose_device
@@ -90,10 +90,12 @@ def reconstruct_folder(options) -> int:
     nothing can be started."""
     photos = list_photos(options.img_folder)
     device = choose_device(options.gpu_ids)
-    regressor = None
+    regressor = checkpoint = None
     if options.epoch != "0":
-        checkpoint = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
-        regressor = load_regressor(checkpoint, options.net_recon)
+        path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
+        checkpoint = load_checkpoint(path)
+        regressor = build_regressor(checkpoint, path, options.net_recon)
+    options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
     face_model, renderer = build_face_model(options)
     renderer.rasteriser(device)   # fails now rather than after the photos are read
     reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)

@@ -72,6 +72,12 @@ class Regressor(nn.Module):
         for head in heads:
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.last = last
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The layers whose outputs, one after the other, are the coefficients."""
+        return [*self.final_layers] if hasattr(self, "final_layers") else [self.backbone.get_submodule(self.last)]
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         features = self.backbone(crops)

@@ -12,8 +12,9 @@ from torch.nn.functional import interpolate
 
 from datasets.synthetic_faces import SyntheticFaces
 from datasets.training_batches import TrainingBatches, ValidationBatches
-from models.files import load_checkpoint, load_imagenet_init, load_regressor
+from models.files import build_regressor, choose_face_model, load_checkpoint, load_imagenet_init
 from models.objective import Objective
+from models.optimiser import BalancedAdam
 from models.recognition import load_recognition
 from models.reconstruction import build_face_model, render_over
 from models.regressor import Regressor, init_from_dlib
@@ -53,6 +54,9 @@ class Trainer:
         self.folder = options.checkpoints_dir / options.name
         self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
 
+        path = self.checkpoint_to_continue()
+        checkpoint = load_checkpoint(path) if path else None
+        options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
         model, self.renderer = build_face_model(options, options.antialias)
         model = model.to(device)
         weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
@@ -67,21 +71,23 @@ class Trainer:
         self.validation = None if options.flist_val == Path("none") else ValidationBatches(options, processes)
         if options.lr_policy == "plateau" and self.validation is None:
             raise InputError("--lr_policy=plateau follows the validation, but --flist_val=none: choose another")
-        self.restore()
+        self.restore(path, checkpoint)
 
-    def restore(self):
-        """Build what is trained, from a checkpoint where there is one to continue from."""
+    def restore(self, path: Path | None, checkpoint: dict | None):
+        """Build what is trained, from the checkpoint where there is one to continue from."""
         options, device = self.options, self.processes.device
-        path = self.checkpoint_to_continue()
-        self.network = load_regressor(path, options.net_recon) if path else self.new_network()
+        self.network = build_regressor(checkpoint, path, options.net_recon) if path else self.new_network()
         self.network.to(device, memory_format=torch.channels_last)
         if self.processes.size > 1:
             self.network = synchronise_batch_norm(self.network, device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), options.lr)
+        if options.balance_heads:
+            self.optimiser = BalancedAdam(self.network, options.lr, self.objective.effects)
+        else:
+            self.optimiser = torch.optim.Adam(self.network.parameters(), options.lr)
         self.scheduler = make_scheduler(self.optimiser, options)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
         if path:
-            self.load_state(path)
+            self.load_state(path, checkpoint)
         if options.compile:
             self.network.compile()
         self.parallel_network = self.processes.parallel(self.network)
@@ -100,7 +106,8 @@ class Trainer:
         if options.pretrained_name:
             folder = options.checkpoints_dir / options.pretrained_name
             path = newest_checkpoint(folder) if options.epoch == "latest" else None
-            return load_regressor(path or folder / f"epoch_{options.epoch}.pth", options.net_recon)
+            path = path or folder / f"epoch_{options.epoch}.pth"
+            return build_regressor(load_checkpoint(path), path, options.net_recon)
         name = options.net_recon or "resnet50"
         network = Regressor(name, options.use_last_fc)
         if name == "dlib_resnet29":
@@ -114,8 +121,7 @@ class Trainer:
                      "more photos")
         return network
 
-    def load_state(self, path: Path):
-        checkpoint = load_checkpoint(path)
+    def load_state(self, path: Path, checkpoint: dict):
         try:
             self.optimiser.load_state_dict(checkpoint["opt_00"])
             self.scheduler.load_state_dict(checkpoint["sched_00"])
@@ -210,6 +216,7 @@ class Trainer:
         # fp16 overflows now and then: the scaler leaves those steps out and scales less.
         finite = self.processes.mean(losses["all"]) + (0 if self.scaler.is_enabled() else gradient)
         if finite.isfinite():
+            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.options.max_grad_norm, gradient)
             self.scaler.step(self.optimiser)
         else:
             self.leave_out(batch, losses)

@@ -91,9 +91,10 @@ def add_model_options(parser: Parser):
     parser.flag("--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
                                          "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
-    group.add_argument("--bfm_model", default="BFM_model_front.mat",
-                       help="the face model in bfm_folder; BFM_model_front.mat is made of the Basel Face Model 2009 "
-                            "there, and where that is not either, the open model open_face_model.npz is taken")
+    group.add_argument("--bfm_model", default=None,
+                       help="the face model in bfm_folder; by default that which the checkpoint was trained with, else "
+                            "BFM_model_front.mat, which is made of the Basel Face Model 2009 there, and where that is "
+                            "not either, the open model open_face_model.npz")
     group.add_argument("--focal", type=above_zero, default=1015.0, help="focal length of the camera, px")
     group.add_argument("--center", type=above_zero, default=112.0,
                        help="principal point of the camera, px: half its image, which is the crop")

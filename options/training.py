@@ -73,6 +73,9 @@ def _add_schedule_options(parser: Parser):
                        help="step: x 0.2 every lr_decay_epochs; linear: falls to 0 over the last lr_decay_epochs; "
                             "plateau: x 0.2 when the validation stops falling; cosine: falls to 0 over n_epochs")
     group.add_argument("--lr_decay_epochs", type=positive, default=10, help="see lr_policy")
+    parser.flag("--balance_heads", False, "coefficients of small effect learn faster than those of large effect")
+    group.add_argument("--max_grad_norm", type=above_zero, default=math.inf,
+                       help="longer gradients are shortened to this: against jumps of the losses")
     parser.flag("--continue_train", False, "stop unless there is a checkpoint to continue from")
     group.add_argument("--pretrained_name", default=None,
                        help="experiment whose network a new experiment starts from (its checkpoint --epoch)")

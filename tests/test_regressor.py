@@ -5,7 +5,7 @@ from conftest import GOLDEN, filled
 from torchvision.models import get_model
 
 from models.dlib_face import load_dlib_face
-from models.files import load_imagenet_init, load_regressor
+from models.files import build_regressor, load_checkpoint, load_imagenet_init, load_regressor
 from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util.files import InputError
 
@@ -97,7 +97,7 @@ def test_the_kind_of_network_is_read_from_the_checkpoint(checkpoint, backbone, u
 
 def test_another_kind_of_network_is_refused(checkpoint):
     with pytest.raises(InputError, match=r"resnet50.*epoch_20\.pth holds a resnet18"):
-        load_regressor(checkpoint, "resnet50")
+        build_regressor(load_checkpoint(checkpoint), checkpoint, "resnet50")
 
 
 def test_a_missing_checkpoint_names_what_there_is(checkpoint):

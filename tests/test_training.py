@@ -290,6 +290,23 @@ def test_a_checkpoint_of_the_original_is_continued(photos, trained, tmp_path):
     assert trainer.optimiser.state_dict()["state"]
 
 
+def test_the_face_model_of_the_training_is_recorded_and_taken_again(photos, trained, tmp_path):
+    assert torch.load(trained / "epoch_2.pth", weights_only=True)["options"]["bfm_model"] == "open_face_model.npz"
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
+    (folder / "BFM_model_front.mat").write_text("put there later")
+    trainer = Trainer(parse(arguments(photos, trained.parent, "--name=m", f"--bfm_folder={folder}")), CPU)
+    assert trainer.options.bfm_model == "open_face_model.npz"
+
+
+def test_gradients_are_shortened(photos, tmp_path):
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--max_grad_norm=0.001")), CPU)
+    trainer.train_on(next(trainer.data.epoch(1, 0)))
+    norm = torch.nn.utils.get_total_norm(p.grad for p in trainer.network.parameters())
+    assert norm == pytest.approx(0.001, rel=1e-2)
+
+
 def test_the_network_of_a_checkpoint_is_taken_whatever_the_default_is(photos, trained):
     command = [word for word in arguments(photos, trained.parent, "--name=m") if "net_recon" not in word]
     trainer = Trainer(parse(command), CPU)

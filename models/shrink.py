@@ -1,0 +1,41 @@
+"""A trained network to give away: its checkpoint without the state of the training, in half precision.
+
+    python -m models.shrink checkpoints/M/epoch_20.pth OUT.pth
+
+OUT.pth is a sixth as large and, like any checkpoint, what test.py takes and train.py starts from.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+from models.files import build_regressor, load_checkpoint, trained_with
+from models.training_state import save_checkpoint
+from util.files import InputError
+
+
+def shrink(source: Path, target: Path):
+    """Raises InputError, also where the target is there."""
+    if target.exists():
+        raise InputError(f"{target} is there: move it away or choose another name")
+    checkpoint = load_checkpoint(source)
+    state = build_regressor(checkpoint, source).half().state_dict()
+    if not all(values.isfinite().all() for values in state.values()):
+        raise InputError(f"{source} has weights too large for half precision")
+    save_checkpoint(target, {"net_recon": state, "options": {"bfm_model": trained_with(checkpoint)}})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the checkpoint of a training")
+    parser.add_argument("target", type=Path, help="the file to write")
+    options = parser.parse_args()
+    try:
+        shrink(options.source, options.target)
+    except InputError as error:
+        print(f"models.shrink: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
