@@ -45,14 +45,16 @@ def above_zero(text: str) -> float:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the default value in every help text and options that are yes or no."""
+    """argparse with the default value in every help text."""
 
     def __init__(self, description: str):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
                          allow_abbrev=False)
 
-    def flag(self, name: str, default: bool, help: str):
-        self.add_argument(name, type=boolean, nargs="?", const=True, default=default, metavar="yes|no", help=help)
+
+def add_flag(group: argparse._ActionsContainer, name: str, default: bool, help: str):
+    """An option that is yes or no, and yes where only its name is given. group: a parser or a group of one."""
+    group.add_argument(name, type=boolean, nargs="?", const=True, default=default, metavar="yes|no", help=help)
 
 
 def add_base_options(parser: Parser):
@@ -67,15 +69,15 @@ def add_base_options(parser: Parser):
                        help="which checkpoint of the experiment: epoch_<epoch>.pth; test.py: 0: none, start from the "
                             "mean face; train.py: latest: the newest one")
     group.add_argument("--suffix", default="", help="added to the name; {option} stands for an option's value")
-    parser.flag("--verbose", False, "say more, with the trace of every error")
+    add_flag(group, "--verbose", False, "say more, with the trace of every error")
     group.add_argument("--model", default="facerecon", choices=["facerecon"], help="the method; there is one")
     group.add_argument("--vis_batch_nums", type=count, default=1,
                        help="training: batches of an evaluation that are saved as pictures")
     group.add_argument("--eval_batch_nums", type=count, default=math.inf,
                        help="training: batches of an evaluation; inf: all")
-    parser.flag("--display_per_batch", True, "training: the frequencies count batches, not images")
-    parser.flag("--add_image", True, "training: pictures go to TensorBoard too")
-    parser.flag("--use_ddp", True, "training: no: of several gpu_ids only the first one")
+    add_flag(group, "--display_per_batch", True, "training: the frequencies count batches, not images")
+    add_flag(group, "--add_image", True, "training: pictures go to TensorBoard too")
+    add_flag(group, "--use_ddp", True, "training: no: of several gpu_ids only the first one")
     group.add_argument("--ddp_port", default="12355", help="accepted, no effect: a free port is taken")
     group.add_argument("--world_size", type=positive, default=1,
                        help="accepted, no effect: gpu_ids or torchrun tell the number of processes")
@@ -88,8 +90,8 @@ def add_model_options(parser: Parser):
     group.add_argument("--init_path", type=Path, default=None,
                        help="training: torchvision's ImageNet weights to start from; by default "
                             "checkpoints/init_model/<net_recon>-*.pth, where present (resnet50-0676ba61.pth)")
-    parser.flag("--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
-                                         "checkpoint tells")
+    add_flag(group, "--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
+                                              "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
     group.add_argument("--bfm_model", default=None,
                        help="the face model in bfm_folder; by default that which the checkpoint was trained with, else "
@@ -104,7 +106,7 @@ def add_model_options(parser: Parser):
     group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
                        help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
                             "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")
-    parser.flag("--use_opengl", True, "accepted, no effect")
+    add_flag(group, "--use_opengl", True, "accepted, no effect")
 
 
 def expand_name(options: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@ import argparse
 import os
 from pathlib import Path
 
-from options.common import Parser, natural
+from options.common import Parser, add_flag, natural
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -17,10 +17,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                              "face (eyes, nose tip, mouth corners: x y in px, y down), else the face is searched")
     parser.add_argument("--mode", default="train", choices=["train", "val"],
                         help="write the lists for training or for validation")
-    parser.flag("--overwrite", False, "do again what it has done before; landmarks and masks that are yours stay")
+    add_flag(parser, "--overwrite", False, "do again what it has done before; landmarks and masks that are yours stay")
     parser.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                         help="processes that prepare photos, over all processes of torchrun on this machine")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
                         help="lm_model in it, where present, is the TensorFlow landmark detector that is taken")
-    parser.flag("--verbose", False, "say more, with the trace of every error")
+    add_flag(parser, "--verbose", False, "say more, with the trace of every error")
     return parser.parse_args(arguments)

@@ -3,7 +3,7 @@ import argparse
 import os
 from pathlib import Path
 
-from options.common import Parser, add_base_options, add_model_options, expand_name, natural, positive
+from options.common import Parser, add_base_options, add_flag, add_model_options, expand_name, natural, positive
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -15,8 +15,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--img_folder", type=Path, default=Path("datasets/examples"),
                        help="folder of photos; detections/<photo>.txt in it, where present, holds the five points of "
                             "the face (eyes, nose tip, mouth corners: x y in px, y down), else the face is searched")
-    parser.flag("--all_faces", False, "reconstruct every face found in a photo, largest first, as <photo>_0, "
-                                      "<photo>_1, ...; detections/ is not read then")
+    add_flag(group, "--all_faces", False, "reconstruct every face found in a photo, largest first, as <photo>_0, "
+                                           "<photo>_1, ...; detections/ is not read then")
     group.add_argument("--fit_iters", type=natural, default=0,
                        help="optimise each face for this many steps from the network's coefficients, or from the "
                             "mean face with --epoch=0; 100 is a good number")

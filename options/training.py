@@ -9,6 +9,7 @@ from options.common import (
     Parser,
     above_zero,
     add_base_options,
+    add_flag,
     add_model_options,
     count,
     expand_name,
@@ -51,10 +52,10 @@ def _add_data_options(parser: Parser):
                        help="px, of what the network sees and of the render: 112 trains 4 times as fast; end with 224")
     group.add_argument("--max_dataset_size", type=count, default=math.inf,
                        help="photos taken from the datalist; rendered faces in an epoch (inf: 100000)")
-    parser.flag("--serial_batches", False, "take the photos in the order of the datalist")
+    add_flag(group, "--serial_batches", False, "take the photos in the order of the datalist")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                        help="processes that read photos, over all processes of this machine")
-    parser.flag("--use_aug", True, "augment the photos as --preprocess says")
+    add_flag(group, "--use_aug", True, "augment the photos as --preprocess says")
     group.add_argument("--preprocess", default="shift_scale_rot_flip",
                        help="augmentations joined by _, of shift, scale, rot, flip; none: none")
     group.add_argument("--shift_pixs", type=natural, default=10, help="largest shift, px")
@@ -73,23 +74,23 @@ def _add_schedule_options(parser: Parser):
                        help="step: x 0.2 every lr_decay_epochs; linear: falls to 0 over the last lr_decay_epochs; "
                             "plateau: x 0.2 when the validation stops falling; cosine: falls to 0 over n_epochs")
     group.add_argument("--lr_decay_epochs", type=positive, default=10, help="see lr_policy")
-    parser.flag("--balance_heads", False, "coefficients of small effect learn faster than those of large effect")
+    add_flag(group, "--balance_heads", False, "coefficients of small effect learn faster than those of large effect")
     group.add_argument("--max_grad_norm", type=above_zero, default=math.inf,
                        help="longer gradients are shortened to this: against jumps of the losses")
-    parser.flag("--continue_train", False, "stop unless there is a checkpoint to continue from")
+    add_flag(group, "--continue_train", False, "stop unless there is a checkpoint to continue from")
     group.add_argument("--pretrained_name", default=None,
                        help="experiment whose network a new experiment starts from (its checkpoint --epoch)")
     group.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"],
                        help="precision of the networks; losses and rendering stay in float32")
-    parser.flag("--compile", False, "compile the network (torch.compile)")
-    parser.flag("--skip_nonfinite", False, "leave out batches whose loss is not finite, instead of stopping")
+    add_flag(group, "--compile", False, "compile the network (torch.compile)")
+    add_flag(group, "--skip_nonfinite", False, "leave out batches whose loss is not finite, instead of stopping")
     for name, default, what in (("--print_freq", 100, "the losses are printed"),
                                 ("--display_freq", 1000, "pictures of the training are saved"),
                                 ("--evaluation_freq", 5000, "the validation runs (and after every epoch)"),
                                 ("--save_latest_freq", 5000, "epoch_latest.pth is saved (and after every epoch)")):
         group.add_argument(name, type=positive, default=default, help=f"batches or images after which {what}")
     group.add_argument("--save_epoch_freq", type=positive, default=1, help="epochs after which epoch_<n>.pth is saved")
-    parser.flag("--save_by_iter", False, "epoch_iter_<n>.pth instead of epoch_latest.pth")
+    add_flag(group, "--save_by_iter", False, "epoch_iter_<n>.pth instead of epoch_latest.pth")
 
 
 def _add_loss_options(parser: Parser):
@@ -97,9 +98,9 @@ def _add_loss_options(parser: Parser):
     group.add_argument("--net_recog", default="r50", choices=RECOGNITION_NETWORKS,
                        help="recognition network of the feat loss: ArcFace, or dlib's, which needs no download")
     group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH, help="weights of an ArcFace network")
-    parser.flag("--use_crop_face", True, "compare colours inside the face only, without ears and neck")
-    parser.flag("--use_predef_M", False, "align the rendered face for recognition by the photo's landmarks")
-    parser.flag("--antialias", False, "smooth the render's silhouettes, which then have a gradient")
+    add_flag(group, "--use_crop_face", True, "compare colours inside the face only, without ears and neck")
+    add_flag(group, "--use_predef_M", False, "align the rendered face for recognition by the photo's landmarks")
+    add_flag(group, "--antialias", False, "smooth the render's silhouettes, which then have a gradient")
     for name, default, what in (
             ("feat", 0.2, "identity: 1 - cosine of the recognition embeddings of render and photo; 0: not computed"),
             ("color", 1.92, "colour of the pixels"), ("lm", 1.6e-3, "landmarks"),
