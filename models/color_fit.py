@@ -10,14 +10,12 @@ from models.coefficients import SLICES, split
 from models.face_model import FaceModel, light_bands, light_basis, rotation
 from util.renderer import MeshRenderer
 
-ROUNDS = 6
-
 
 class ColorFit:
     """weights: of the losses by name: color, reg and tex within it, gamma, reflc."""
 
-    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float]):
-        self.face_model, self.renderer, self.weights = face_model, renderer, weights
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float], rounds: int = 6):
+        self.face_model, self.renderer, self.weights, self.rounds = face_model, renderer, weights, rounds
         # The reflectance loss as a quadratic form of the albedo coefficients.
         skin = face_model.skin_mask > 0
         mean = face_model.mean_tex.view(-1, 3)[skin] / 255
@@ -53,7 +51,7 @@ class ColorFit:
         base = model.tex_base.view(len(tex), -1, 3)
         base = sum(base[:, vertices[:, k]] * corners[:, k, None] for k in range(3)) / 255   # (80, P, 3)
         share = w["color"] * attention / attention.sum()
-        for _ in range(ROUNDS):
+        for _ in range(self.rounds):
             albedo = mean + torch.einsum("kpc,k->pc", base, tex)
             light = basis @ light_bands(gamma).T
             weight = share / (1e-6 + (albedo * light - photo).square().sum(1)).sqrt()

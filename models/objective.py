@@ -1,24 +1,27 @@
 """What the training minimises."""
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from models import losses
 from models.coefficients import SLICES, split
+from models.color_fit import ColorFit
 from models.face_model import FaceModel
 from util.distributed import Processes
 from util.renderer import MeshRenderer
 
 MM = 100   # in a decimetre
+FIT_SIZE, FIT_ROUNDS = 56, 3   # px and rounds of the fit of colours: enough for what the network shall learn of it
 
 
 class Objective(nn.Module):
     """The method's losses of predicted coefficients and, for rendered faces, the distance from the truth.
 
     recognition: network (images, landmarks) -> unit embeddings, or None without the loss feat. weights: by the names
-    feat, color, lm, reg, gamma, reflc, coef, vertex, and id, exp, tex within reg. What feat and color need is not
-    computed where both weights are 0. crop_face: compare colours inside the face only. given_alignment: align the
-    render for recognition by the photo's landmarks, not by the predicted ones. precision: of the recognition network;
-    None: float32.
+    feat, color, fit, lm, reg, gamma, reflc, coef, vertex, and id, exp, tex within reg. What a loss of weight 0 among
+    feat, color and fit needs is not computed. crop_face: compare colours inside the face only. given_alignment: align
+    the render for recognition by the photo's landmarks, not by the predicted ones. precision: of the recognition
+    network; None: float32.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: nn.Module | None,
@@ -28,6 +31,7 @@ class Objective(nn.Module):
         self.face_model, self.renderer, self.recognition = face_model, renderer, recognition
         self.weights, self.crop_face, self.given_alignment = weights, crop_face, given_alignment
         self.precision = precision
+        self.color_fit = ColorFit(face_model, renderer, weights, FIT_ROUNDS) if weights["fit"] else None
         self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)
 
     def forward(self, coeffs: torch.Tensor, batch: dict, processes: Processes) -> dict[str, torch.Tensor]:
@@ -53,6 +57,8 @@ class Objective(nn.Module):
             terms["color"] = losses.color_loss(over_photos, photos, mask) * share
         else:
             albedo, landmarks = model.albedo(c["tex"]), model.landmarks(coeffs)
+        if self.color_fit:
+            terms["fit"] = self.color_fit_loss(coeffs, batch)
         terms["lm"] = losses.landmark_loss(landmarks, batch["landmarks"])
         terms["reg"] = losses.coefficient_loss(c, w["id"], w["exp"], w["tex"])
         terms["gamma"] = losses.gamma_loss(c["gamma"])
@@ -74,6 +80,14 @@ class Objective(nn.Module):
             found = self.recognition(image, given if self.given_alignment else to_pixels(landmarks.detach()))
         return losses.perceptual_loss(found, wanted)
 
+    def color_fit_loss(self, coeffs: torch.Tensor, batch: dict) -> torch.Tensor:
+        """Distance, in their effects, of albedo and light from those that fit the photo best on the predicted shape.
+        It says what to change where the colours' own gradient, of which shadow, hair and glasses have a part, tells
+        little."""
+        photos, mask = (interpolate(batch[name], (FIT_SIZE, FIT_SIZE), mode="area") for name in ("photo", "mask"))
+        wanted = self.color_fit(coeffs.detach(), photos, mask)
+        return self.effect_distance(coeffs - wanted)
+
     @torch.no_grad()
     def inner_mask(self, vertices: torch.Tensor, size: int) -> torch.Tensor:
         """Where the inner face, without ears and neck, is in the picture (B, 1, size, size), 0 or 1."""
@@ -85,5 +99,9 @@ class Objective(nn.Module):
         error = coeffs - truth
         offsets = error[:, :SLICES["exp"].stop] @ self.face_model.shape_base
         vertex = MM * offsets.view(len(offsets), -1, 3).norm(dim=-1).mean()
-        coef = sum(part.norm(dim=1).mean() for part in split(self.effects * error).values())
-        return {"coef": coef, "vertex": vertex}
+        return {"coef": self.effect_distance(error), "vertex": vertex}
+
+    def effect_distance(self, error: torch.Tensor) -> torch.Tensor:
+        """Of coefficients (B, 257) that are off by error: the sum over id, exp, tex, angle, gamma and trans, mean over
+        the batch."""
+        return sum(part.norm(dim=1).mean() for part in split(self.effects * error).values())

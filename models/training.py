@@ -28,7 +28,7 @@ from util.results import draw_panel
 from util.training_log import NoLog, TrainingLog
 
 INIT_FOLDER = Path("checkpoints/init_model")
-LOSSES = ("feat", "color", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
+LOSSES = ("feat", "color", "fit", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -104,6 +104,8 @@ def _add_loss_options(parser: Parser):
     for name, default, what in (
             ("feat", 0.2, "identity: 1 - cosine of the recognition embeddings of render and photo; 0: not computed"),
             ("color", 1.92, "colour of the pixels"), ("lm", 1.6e-3, "landmarks"),
+            ("fit", 0, "distance of albedo and light from those that fit the photo best on the predicted shape; 0: not "
+                       "computed"),
             ("reg", 3e-4, "regularisation: id, exp and tex below within it"), ("id", 1.0, "identity within reg"),
             ("exp", 0.8, "expression within reg"), ("tex", 1.7e-2, "albedo within reg"),
             ("gamma", 10.0, "light that is not white"), ("reflc", 5.0, "albedo that is not uniform"),
