@@ -1,7 +1,7 @@
 """Photos -> 3D faces.
 
-    python test.py --name=M --epoch=20 --img_folder=DIR           with the network of checkpoints/M/epoch_20.pth
-    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR     without a network, by a fit to each photo
+    python test.py --name=open_face --epoch=20 --img_folder=DIR    with the network checkpoints/open_face/epoch_20.pth
+    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR      without a network, by a fit to each photo
 
 Writes <photo>.png, .obj and .mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, and to skipped.txt there
 what was left out and why. Exit status: 0 everything done, 1 something left out, 2 wrong usage.

@@ -116,8 +116,8 @@ def load_checkpoint(path: Path) -> dict:
     """What is in a checkpoint: the weights `net_recon`, and the states of optimiser and scheduler, `opt_00` and
     `sched_00`. Raises InputError."""
     if not path.is_file():
-        raise InputError(f"no checkpoint {path}: {_present(path)}. Get one from {assets.CHECKPOINT.source}. Without "
-                         "one, test.py --epoch=0 --fit_iters=100 fits the face model to each photo")
+        raise InputError(f"no checkpoint {path}: {_present(path)}. Get one from {assets.CHECKPOINT.source}; "
+                         "--name=open_face --epoch=20 is the one that ships")
     checkpoint = load_weights(path, "checkpoint")
     if not _has_names(checkpoint.get("net_recon")):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")

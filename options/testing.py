@@ -19,7 +19,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                                            "<photo>_1, ...; detections/ is not read then")
     group.add_argument("--fit_iters", type=natural, default=0,
                        help="optimise each face for this many steps from the network's coefficients, or from the "
-                            "mean face with --epoch=0; 100 is a good number")
+                            "mean face with --epoch=0; good numbers are 40, and 100")
     group.add_argument("--batch_size", type=positive, default=8, help="faces computed at once")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                        help="processes that read photos and threads that write results")
