@@ -2,11 +2,10 @@ import torch
 
 from models.coefficients import SIZE, SLICES
 from models.objective import Objective
+from models.training import LOSSES
 from options.training import parse
 from util.distributed import Processes
 from util.renderer import MeshRenderer
-
-LOSSES = ("feat", "color", "fit", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
 
 
 def test_the_fit_loss_alone_leads_to_the_colours_of_the_photo(face_model, generator):
