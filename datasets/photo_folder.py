@@ -25,7 +25,7 @@ class AlignedFace(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """What became of a photo: its faces, or the reason why there are none; and a remark, if any."""
+    """What became of a photo: its faces, the reason why there are none or not all, and a remark, if any."""
     path: Path
     faces: list[AlignedFace]
     problem: str = ""
@@ -57,14 +57,14 @@ class PhotoFolder(Dataset):
     def read(self, path: Path) -> Photo:
         photo = read_photo(path)
         points, remark = find_faces(path, photo, self.detector, self.all_faces)
-        faces = []
+        faces, problems = [], []
         for number, face_points in enumerate(points):
             name = f"{path.stem}_{number}" if self.all_faces else path.stem
             try:
                 faces.append(self.aligned(name, photo, face_points))
             except InputError as error:
-                raise InputError(f"{path}: {error}") from error
-        return Photo(path, faces, remark=remark)
+                problems.append(f"{path}: {f'face {number}: ' * self.all_faces}{error}")
+        return Photo(path, faces, "; ".join(problems), remark)
 
     def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
         height = photo.shape[0]

@@ -272,6 +272,11 @@ def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
         assert all(("coef" in line and "vertex" in line) == has_truth for line in losses)
 
 
+def test_mixed_batches_need_two_faces(photos, tmp_path):
+    with pytest.raises(InputError, match="--batch_size of 2 for each process"):
+        train(parse(arguments(photos, tmp_path, "--dataset_mode=mixed", "--batch_size=1")))
+
+
 def test_a_new_experiment_starts_from_the_network_of_another(photos, trained, tmp_path):
     (tmp_path / "m").symlink_to(trained)
     command = arguments(photos, tmp_path, "--name=n", "--pretrained_name=m", "--epoch=1", "--continue_train")
