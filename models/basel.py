@@ -34,8 +34,7 @@ def is_there(folder: Path) -> bool:
                          "one):\n  " + "\n  ".join(problems))
     if len(missing) < len(assets.BASEL):
         warnings.warn(f"the open face model is taken: {folder} has not all of the Basel Face Model 2009, it lacks "
-                      f"{', '.join(asset.name for asset in missing)} (python -m util.assets tells where to get them)",
-                      stacklevel=3)
+                      f"{', '.join(asset.name for asset in missing)} ({assets.WHERE} to get them)", stacklevel=3)
     return False
 
 

@@ -147,7 +147,7 @@ def load_weights(path: Path, kind: str, device: str = "cpu") -> dict:
         weights = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:   # the reader raises all kinds for a broken file
         raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
-                         f"tensors only ({type(error).__name__})") from error
+                         f"tensors only ({type(error).__name__}); get it again, {assets.WHERE}") from error
     if not _has_names(weights):
         raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}")
     return weights

@@ -15,6 +15,7 @@ import numpy as np
 from util.files import InputError
 
 ORIGINAL = "https://github.com/sicxu/Deep3DFaceRecon_pytorch"
+WHERE = "python -m util.assets tells where"
 _BESIDE = f"{ORIGINAL}, folder BFM (terms as stated there)"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from util import assets
 from util.files import InputError
 
 _COMPRESSED, _MATRIX = 15, 14
@@ -28,7 +29,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str,
         values = dict(_variables(data, shapes))
     except Exception as error:   # whatever a broken file leads to
         kind = "it is an HDF5 file, not one of MATLAB 5" if is_hdf5(path) else "it is incomplete, or no MATLAB file"
-        raise InputError(f"{path} cannot be read: {kind} ({error})") from error
+        raise InputError(f"{path} cannot be read: {kind} ({error}); get it again, {assets.WHERE}") from error
     missing = [name for name in shapes if name not in values]
     if missing:
         raise InputError(f"{path} is another file: it lacks {', '.join(missing)} and holds "
