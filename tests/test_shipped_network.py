@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import Image
 from scipy.io import loadmat
 
 from datasets.photo_folder import PhotoFolder
+from tests.panel import color_error
 from util.coordinates import CROP_SIZE, flip_y
 from util.photos import list_photos
 
@@ -19,12 +19,6 @@ def checkpoints(tmp_path):
     """A folder of checkpoints with the shipped one, so that results do not go into the repository."""
     shutil.copytree(SHIPPED, tmp_path / "open_face", ignore=shutil.ignore_patterns("results"))
     return tmp_path
-
-
-def color_error(results, name: str) -> float:
-    panel = np.asarray(Image.open(results / f"{name}.png")).astype(float) / 255
-    crop, overlay = panel[:, :CROP_SIZE], panel[:, CROP_SIZE:2 * CROP_SIZE]
-    return np.linalg.norm(crop - overlay, axis=2)[(crop != overlay).any(2)].mean()
 
 
 def test_it_reconstructs_the_examples_with_its_own_face_model(run_script, checkpoints):
@@ -42,7 +36,7 @@ def test_it_reconstructs_the_examples_with_its_own_face_model(run_script, checkp
         found = flip_y(loadmat(results / f"{face.name}.mat")["lm68"][0], CROP_SIZE)
         eyes = np.linalg.norm(face.landmarks[36] - face.landmarks[45])
         assert np.linalg.norm(found - face.landmarks, axis=1).mean() < 0.07 * eyes
-        assert color_error(results, face.name) < 0.22   # wrinkles and glasses
+        assert color_error(results / f"{face.name}.png") < 0.22   # wrinkles and glasses
 
 
 def test_a_short_fit_from_it_makes_colours_better(run_script, checkpoints):
@@ -51,5 +45,5 @@ def test_a_short_fit_from_it_makes_colours_better(run_script, checkpoints):
         run = run_script("test.py", "--name=open_face", "--epoch=20", f"--checkpoints_dir={checkpoints}", *options)
         assert run.returncode == 0, run.stderr
         results = checkpoints / "open_face" / "results" / "examples" / "epoch_20_000000"
-        errors.append([color_error(results, name) for name in ("astronaut", "grace_hopper")])
+        errors.append([color_error(results / f"{name}.png") for name in ("astronaut", "grace_hopper")])
     assert (np.array(errors[1]) < 0.85 * np.array(errors[0])).all()

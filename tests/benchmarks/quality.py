@@ -21,7 +21,6 @@ import cv2
 import dlib
 import numpy as np
 import torch
-from PIL import Image
 from scipy.io import loadmat
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from models.face_model import FaceModel  # noqa: E402
 from models.files import load_face_model_data  # noqa: E402
+from tests.panel import color_error, crop_and_overlay  # noqa: E402
 from util.alignment import five_points  # noqa: E402
 from util.coordinates import flip_y, photo_to_crop  # noqa: E402
 from util.face_detection import model_file  # noqa: E402
@@ -48,11 +48,9 @@ def embedding(crop: np.ndarray) -> np.ndarray:
 
 
 def score(results: Path, photo: Path) -> dict[str, float]:
-    panel = np.asarray(Image.open(results / f"{photo.stem}.png"))
-    crop, overlay = panel[:, :224], panel[:, 224:448]
-    distance = np.linalg.norm(crop / 255 - overlay / 255, axis=2)
-    scores = {"color": distance[(crop != overlay).any(2)].mean(),
-              "id": np.linalg.norm(embedding(crop) - embedding(overlay))}
+    panel = results / f"{photo.stem}.png"
+    crop, overlay = map(embedding, crop_and_overlay(panel))
+    scores = {"color": color_error(panel), "id": np.linalg.norm(crop - overlay)}
     truth = photo.parent / "landmarks" / f"{photo.stem}.txt"
     if truth.exists():
         mat = loadmat(results / f"{photo.stem}.mat")
