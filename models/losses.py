@@ -21,8 +21,15 @@ def pixel_distance(render: torch.Tensor, photo: torch.Tensor) -> torch.Tensor:
 def color_loss(render: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean colour distance of two images (B, 3, H, W) RGB 0..1 over the mask (B, 1, H, W) 0..1, which carries no
     gradient."""
+    distances, pixels = color_distances(render, photo, mask)
+    return (pixels * distances).sum() / pixels.sum().clamp(min=1)
+
+
+def color_distances(render: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of each pair of images by itself (B,), and its pixels (B,): the sum of its mask."""
     mask = mask.detach()
-    return (mask * pixel_distance(render, photo)).sum() / mask.sum().clamp(min=1)
+    pixels = mask.sum((1, 2, 3))
+    return (mask * pixel_distance(render, photo)).sum((1, 2, 3)) / pixels.clamp(min=1), pixels
 
 
 def perceptual_loss(render_embedding: torch.Tensor, photo_embedding: torch.Tensor) -> torch.Tensor:

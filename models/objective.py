@@ -26,11 +26,11 @@ class Objective(nn.Module):
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: nn.Module | None,
                  weights: dict[str, float], crop_face: bool = True, given_alignment: bool = False,
-                 precision: torch.dtype | None = None):
+                 precision: torch.dtype | None = None, color_norm: int = 1):
         super().__init__()
         self.face_model, self.renderer, self.recognition = face_model, renderer, recognition
         self.weights, self.crop_face, self.given_alignment = weights, crop_face, given_alignment
-        self.precision = precision
+        self.precision, self.color_norm = precision, color_norm
         self.color_fit = ColorFit(face_model, renderer, weights, FIT_ROUNDS) if weights["fit"] else None
         self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)
 
@@ -52,9 +52,7 @@ class Objective(nn.Module):
                 terms["feat"] = self.identity_loss(image, landmarks, batch)
             over_photos = image + (1 - mask) * photos   # antialiased edges are mixed with the photo, not with black
             mask = batch["mask"] * (self.inner_mask(face.vertices, photos.shape[-1]) if self.crop_face else mask)
-            # The mean is over the pixels of all processes, not of this one's part of the batch.
-            share = mask.sum() / processes.mean(mask.sum()).clamp(min=1)
-            terms["color"] = losses.color_loss(over_photos, photos, mask) * share
+            terms["color"] = self.color_norm_loss(over_photos, photos, mask, processes)
         else:
             albedo, landmarks = model.albedo(c["tex"]), model.landmarks(coeffs)
         if self.color_fit:
@@ -66,6 +64,16 @@ class Objective(nn.Module):
         if len(batch["truth"]):
             terms |= self.truth_losses(coeffs[-len(batch["truth"]):], batch["truth"])
         return {"all": sum(w[name] * term for name, term in terms.items()), **terms}
+
+    def color_norm_loss(self, images: torch.Tensor, photos: torch.Tensor, mask: torch.Tensor, processes: Processes
+                        ) -> torch.Tensor:
+        """The norm, of the power color_norm, of the photos' colour distances; 1: the mean over all pixels."""
+        distances, pixels = losses.color_distances(images, photos, mask)
+        # Over the pixels of all processes, not of this one's part of the batch.
+        shares = pixels / processes.mean(pixels.sum()).clamp(min=1)
+        norm = processes.mean((shares * distances ** self.color_norm).sum()) ** (1 / self.color_norm)
+        weights = (distances.detach() / norm.clamp(min=1e-6)) ** (self.color_norm - 1)   # the norm's gradient
+        return (shares * weights * distances).sum()
 
     def identity_loss(self, image: torch.Tensor, landmarks: torch.Tensor, batch: dict) -> torch.Tensor:
         zoom = image.shape[-1] / self.face_model.image_size

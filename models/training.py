@@ -63,7 +63,7 @@ class Trainer:
         recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
         self.precision = PRECISIONS[options.amp]
         self.objective = Objective(model, self.renderer, recognition, weights, options.use_crop_face,
-                                   options.use_predef_M, self.precision).to(device)
+                                   options.use_predef_M, self.precision, options.color_norm).to(device)
         faces = None
         if options.dataset_mode != "flist":
             faces = SyntheticFaces(model, self.renderer, options.seed, options.image_size)

@@ -99,6 +99,8 @@ def _add_loss_options(parser: Parser):
                        help="recognition network of the feat loss: ArcFace, or dlib's, which needs no download")
     group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH, help="weights of an ArcFace network")
     add_flag(group, "--use_crop_face", True, "compare colours inside the face only, without ears and neck")
+    group.add_argument("--color_norm", type=positive, default=1,
+                       help="power of the mean over the photos' colours; above 1: those that are far off weigh more")
     add_flag(group, "--use_predef_M", False, "align the rendered face for recognition by the photo's landmarks")
     add_flag(group, "--antialias", False, "smooth the render's silhouettes, which then have a gradient")
     for name, default, what in (
