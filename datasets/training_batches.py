@@ -47,7 +47,8 @@ class TrainingBatches:
         paths = read_datalist(options.flist, options.data_root)
         if options.max_dataset_size < len(paths):
             paths = paths[:int(options.max_dataset_size)]
-        self.photos = TrainingPhotos(paths, Augmentation.from_options(options), options.seed)
+        augmentation = Augmentation.from_options(options) if options.use_aug else None
+        self.photos = TrainingPhotos(paths, augmentation, options.seed)
         self.per_epoch = len(self._keys(1, 0))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[dict]:
@@ -57,11 +58,13 @@ class TrainingBatches:
             return
         # Rendered ahead, while the step before computes.
         with ThreadPoolExecutor(1) as renderer:
-            ahead = [renderer.submit(self._of_faces, epoch, number) for number in range(start, start + 2)]
+            numbers = range(start, self.per_epoch)
+            ahead = [renderer.submit(self._of_faces, epoch, number) for number in numbers[:2]]
             photos = self._of_photos(epoch, start) if self.rendered < self.size else None
-            for number in range(start, self.per_epoch):
+            for number in numbers:
                 faces = ahead.pop(0).result()
-                ahead.append(renderer.submit(self._of_faces, epoch, number + 2))
+                if number + 2 in numbers:
+                    ahead.append(renderer.submit(self._of_faces, epoch, number + 2))
                 yield faces if photos is None else _concatenate(next(photos), faces)
 
     def _of_faces(self, epoch: int, number: int) -> dict:
@@ -87,17 +90,21 @@ class TrainingBatches:
 
 
 class ValidationBatches:
-    """This process's part of the validation photos, as they are, in the batches of `TrainingBatches`."""
+    """This process's part of the validation photos, as they are, in the batches of `TrainingBatches`. `unreadable`
+    collects what was wrong with which photo."""
 
     def __init__(self, options: Namespace, processes: Processes):
         self.options, self.processes = options, processes
         self.size = processes.share(options.batch_size_val, "--batch_size_val")
         self.photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
+        self.unreadable: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[dict]:
         keys = EpochBatches(len(self.photos), self.size, self.options.seed, 0, self.processes.rank,
                             self.processes.size, shuffle=False, drop_last=False)
-        return load(self.photos, keys, self.options, self.processes)
+        for batch in load(self.photos, keys, self.options, self.processes):
+            self.unreadable |= dict.fromkeys(batch["problems"])
+            yield batch
 
 
 def load(photos: TrainingPhotos, keys: EpochBatches, options: Namespace, processes: Processes) -> Iterator[dict]:

@@ -16,6 +16,7 @@ class BalancedAdam(torch.optim.Adam):
     def __init__(self, network: Regressor, lr: float, effects: torch.Tensor):
         super().__init__(network.parameters(), lr)
         rates = (effects[SLICES["angle"]].min() / effects).sqrt()
+        rates[effects == 0] = 0   # of components that a smaller face model lacks
         heads = network.heads
         self.rows = [(parameter, rate.view(-1, *[1] * (parameter.dim() - 1)))
                      for head, rate in zip(heads, rates.split([len(head.bias) for head in heads]), strict=True)

@@ -1,4 +1,5 @@
 """The training: batches in, checkpoints out."""
+import math
 import signal
 import time
 from argparse import Namespace
@@ -69,8 +70,9 @@ class Trainer:
             faces = SyntheticFaces(model, self.renderer, options.seed, options.image_size)
         self.data = TrainingBatches(options, processes, faces)
         self.validation = None if options.flist_val == Path("none") else ValidationBatches(options, processes)
-        if options.lr_policy == "plateau" and self.validation is None:
-            raise InputError("--lr_policy=plateau follows the validation, but --flist_val=none: choose another")
+        if options.lr_policy == "plateau" and (self.validation is None or options.eval_batch_nums == 0):
+            raise InputError("--lr_policy=plateau follows the validation, which --flist_val=none and "
+                             "--eval_batch_nums=0 leave out: choose another")
         self.restore(path, checkpoint)
 
     def restore(self, path: Path | None, checkpoint: dict | None):
@@ -124,7 +126,7 @@ class Trainer:
     def load_state(self, path: Path, checkpoint: dict):
         try:
             self.optimiser.load_state_dict(checkpoint["opt_00"])
-            self.scheduler.load_state_dict(checkpoint["sched_00"])
+            self.scheduler = make_scheduler(self.optimiser, self.options, checkpoint["sched_00"])
             if "step" in checkpoint:   # the original's have no more
                 self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
                 self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
@@ -185,10 +187,12 @@ class Trainer:
         with Progress(self.data.per_epoch, "step", self.batch, quiet=not self.processes.is_first) as progress:
             meter = Meter()
             for batch in meter.waits(self.data.epoch(self.epoch, self.batch)):
-                meter.add(self.train_on(batch))
+                losses = self.train_on(batch)
+                if losses:
+                    meter.add(losses)
                 self.batch, self.step = self.batch + 1, self.step + 1
                 progress.advance()
-                if self.due(options.print_freq):
+                if self.due(options.print_freq) and meter.count:
                     self.report(log, meter)
                     meter.clear()
                 if self.due(options.display_freq):
@@ -204,7 +208,7 @@ class Trainer:
         return False
 
     def train_on(self, batch: dict) -> dict[str, torch.Tensor]:
-        """One step; returns the losses."""
+        """One step; returns the losses, or none where the batch was left out."""
         self.network.train()
         with torch.autocast(self.processes.device.type, self.precision, enabled=self.precision is not None):
             coeffs = self.parallel_network(batch["photo"].contiguous(memory_format=torch.channels_last))
@@ -215,13 +219,14 @@ class Trainer:
         gradient = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters())
         # fp16 overflows now and then: the scaler leaves those steps out and scales less.
         finite = self.processes.mean(losses["all"]) + (0 if self.scaler.is_enabled() else gradient)
-        if finite.isfinite():
+        taken = bool(finite.isfinite())
+        if taken:
             torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.options.max_grad_norm, gradient)
             self.scaler.step(self.optimiser)
         else:
             self.leave_out(batch, losses)
         self.scaler.update()
-        return {name: loss.detach() for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()} if taken else {}
 
     def leave_out(self, batch: dict, losses: dict[str, torch.Tensor]):
         bad = [name for name, loss in losses.items() if not loss.isfinite()]
@@ -255,7 +260,6 @@ class Trainer:
             if number >= self.options.eval_batch_nums:
                 break
             losses = self.objective(self.predict(batch), batch, Processes(self.processes.device))
-            self.data.unreadable |= dict.fromkeys(batch["problems"])
             size = len(batch["paths"])
             sums.update({name: loss.item() * size for name, loss in losses.items()} | {"photos": size})
             if number < self.options.vis_batch_nums:
@@ -290,7 +294,8 @@ class Trainer:
         return self.step * unit % frequency < unit
 
     def summary(self) -> int:
-        unreadable = sorted(set().union(*self.processes.gather(list(self.data.unreadable))))
+        unreadable = [*self.data.unreadable, *(self.validation.unreadable if self.validation else ())]
+        unreadable = sorted(set().union(*self.processes.gather(unreadable)))
         if unreadable and self.processes.is_first:
             path = self.folder / "unreadable.txt"
             write_lines(path, unreadable)
@@ -349,14 +354,17 @@ class Stop:
             signal.signal(number, handler)
 
 
-def make_scheduler(optimiser: torch.optim.Optimizer, options: Namespace) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate after each epoch."""
+def make_scheduler(optimiser: torch.optim.Optimizer, options: Namespace, state: dict | None = None
+                   ) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate after each epoch, as the options say also where it goes on from a state that had others."""
     schedulers = torch.optim.lr_scheduler
     decay, epochs = options.lr_decay_epochs, options.n_epochs
     if options.lr_policy == "plateau":
-        return schedulers.ReduceLROnPlateau(optimiser, factor=0.2, patience=5)
-    if options.lr_policy == "cosine":
-        return schedulers.CosineAnnealingLR(optimiser, epochs)
-    if options.lr_policy == "linear":
-        return schedulers.LambdaLR(optimiser, lambda epoch: min(1.0, (epochs - epoch) / (min(decay, epochs) + 1)))
-    return schedulers.StepLR(optimiser, decay, gamma=0.2)
+        scheduler = schedulers.ReduceLROnPlateau(optimiser, factor=0.2, patience=5)
+        if state:
+            scheduler.load_state_dict(state)
+        return scheduler
+    factor = {"linear": lambda epoch: min(1.0, (epochs - epoch) / (min(decay, epochs) + 1)),
+              "cosine": lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
+              "step": lambda epoch: 0.2 ** (epoch // decay)}[options.lr_policy]
+    return schedulers.LambdaLR(optimiser, factor, (state["last_epoch"] if state else 0) - 1)

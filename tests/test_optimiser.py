@@ -33,6 +33,17 @@ def test_rows_learn_at_rates_of_their_coefficients_effects_and_the_rest_as_by_ad
     assert torch.equal(balanced.backbone.conv1.weight, plain.backbone.conv1.weight)
 
 
+def test_components_that_the_face_model_lacks_do_not_learn(face_model):
+    effects = coefficient_effects(face_model)
+    effects[SLICES["id"]][50:] = 0
+    network = Regressor("mobilenet_v3_large")
+    optimiser = BalancedAdam(network, LR, effects)
+    network(torch.rand(2, 3, 64, 64)).sum().backward()
+    optimiser.step()
+    bias = network.heads[0].bias
+    assert (bias[:50] != 0).all() and (bias[50:] == 0).all()
+
+
 def test_a_training_by_adam_can_be_continued(face_model):
     network = Regressor("mobilenet_v3_large")
     plain = torch.optim.Adam(network.parameters(), LR)

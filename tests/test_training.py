@@ -272,6 +272,20 @@ def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
         assert all(("coef" in line and "vertex" in line) == has_truth for line in losses)
 
 
+def test_photos_are_augmented_unless_told_otherwise(photos, tmp_path):
+    for option, augmented in (((), True), (("--use_aug=no",), False)):
+        trainer = Trainer(parse(arguments(photos, tmp_path, *option)), CPU)
+        assert (trainer.data.photos.augment is not None) == augmented
+
+
+def test_unreadable_photos_of_the_validation_do_not_stop_the_training(photos, tmp_path):
+    lines = (photos / "val.txt").read_text().splitlines()
+    (tmp_path / "val.txt").write_text("\n".join(["mask/gone.png", "mask/lost.png", *lines[2:]]))
+    command = arguments(photos, tmp_path, "--name=m", "--n_epochs=2", f"--flist_val={tmp_path / 'val.txt'}")
+    assert train(parse(command)) == 1
+    assert len((tmp_path / "m" / "unreadable.txt").read_text().splitlines()) == 2
+
+
 def test_mixed_batches_need_two_faces(photos, tmp_path):
     with pytest.raises(InputError, match="--batch_size of 2 for each process"):
         train(parse(arguments(photos, tmp_path, "--dataset_mode=mixed", "--batch_size=1")))
@@ -334,6 +348,8 @@ def test_batches_that_are_not_finite_can_be_left_out(photos, tmp_path, capsys):
                         "--name=m")
     assert train(parse(command)) == 0
     assert "left out" in capsys.readouterr().out
+    assert all(math.isfinite(value) for line in read_losses(tmp_path / "m" / "loss_log.txt", "train")
+               for value in line.values())
     assert all(value.isfinite().all() for value in weights(tmp_path / "m" / "epoch_1.pth").values())
 
 
@@ -373,9 +389,12 @@ def test_a_batch_must_divide_among_the_processes():
     ("cosine", [(1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)])])
 def test_learning_rate_policies(policy, factors):
     optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1e-4)
-    scheduler = make_scheduler(optimiser, parse(["--n_epochs=6", f"--lr_policy={policy}", "--lr_decay_epochs=2"]))
+    options = parse(["--n_epochs=6", f"--lr_policy={policy}", "--lr_decay_epochs=2"])
+    scheduler = make_scheduler(optimiser, parse(["--n_epochs=3", f"--lr_policy={policy}", "--lr_decay_epochs=1"]))
     found = []
-    for _ in factors:
+    for epoch in range(len(factors)):
+        if epoch in (0, 3):   # goes on by the new options
+            scheduler = make_scheduler(optimiser, options, scheduler.state_dict())
         found.append(optimiser.param_groups[0]["lr"] / 1e-4)
         optimiser.step()
         scheduler.step()
@@ -388,5 +407,9 @@ def test_plateau_lowers_the_rate_when_the_validation_stands_still():
     for _ in range(8):
         scheduler.step(1.0)
     assert optimiser.param_groups[0]["lr"] == pytest.approx(2e-5)
-    with pytest.raises(InputError, match="plateau"):
-        train(parse([*QUICK, "--dataset_mode=synthetic", "--lr_policy=plateau", "--flist_val=none"]))
+
+
+def test_plateau_needs_a_validation(photos, tmp_path):
+    for option in ("--flist_val=none", "--eval_batch_nums=0"):
+        with pytest.raises(InputError, match="plateau"):
+            train(parse(arguments(photos, tmp_path, "--lr_policy=plateau", option)))

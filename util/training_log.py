@@ -28,7 +28,8 @@ class TrainingLog:
         self.file.close()
 
     def losses(self, dataset: str, epoch: int, step: int, losses: dict[str, float], seconds: float, waited: float):
-        """dataset: train or val; seconds per batch, and how many of them were waiting for data."""
+        """dataset: train or val; seconds: of a training batch, and how many of them were waiting for data, or of a
+        whole validation."""
         line = f"(dataset: {dataset}, epoch: {epoch}, iters: {step}, time: {seconds:.3f}, data: {waited:.3f}) "
         line += " ".join(f"{name}: {value:.4g}" for name, value in losses.items())
         print(line, file=self.file)
