@@ -20,6 +20,22 @@ from options.common import (
 RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")
 
 
+def from_zero(text: str) -> float:
+    """A finite number from 0."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
+
+
+def below_one(text: str) -> float:
+    """A number from 0 to below 1."""
+    value = from_zero(text)
+    if value >= 1:
+        raise ValueError
+    return value
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser("Train the network on photos, or on rendered faces. Checkpoints, logs and pictures go to "
                     "checkpoints/<name>/; the same command continues from the newest checkpoint there.")
@@ -59,8 +75,8 @@ def _add_data_options(parser: Parser):
     group.add_argument("--preprocess", default="shift_scale_rot_flip",
                        help="augmentations joined by _, of shift, scale, rot, flip; none: none")
     group.add_argument("--shift_pixs", type=natural, default=10, help="largest shift, px")
-    group.add_argument("--scale_delta", type=float, default=0.1, help="largest change of the scale")
-    group.add_argument("--rot_angle", type=float, default=10, help="largest rotation, degrees")
+    group.add_argument("--scale_delta", type=below_one, default=0.1, help="largest change of the scale")
+    group.add_argument("--rot_angle", type=from_zero, default=10, help="largest rotation, degrees")
     group.add_argument("--seed", type=natural, default=0, help="of order, augmentation and rendered faces")
     group.add_argument("--phase", default="train", help="accepted, no effect")
 
@@ -113,4 +129,4 @@ def _add_loss_options(parser: Parser):
             ("gamma", 10.0, "light that is not white"), ("reflc", 5.0, "albedo that is not uniform"),
             ("coef", 1.0, "coefficients of rendered faces, by their effects"),
             ("vertex", 1.0, "vertices of rendered faces, mm")):
-        group.add_argument(f"--w_{name}", type=float, default=default, help=f"weight: {what}")
+        group.add_argument(f"--w_{name}", type=from_zero, default=default, help=f"weight: {what}")

@@ -286,6 +286,13 @@ def test_unreadable_photos_of_the_validation_do_not_stop_the_training(photos, tm
     assert len((tmp_path / "m" / "unreadable.txt").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("option", ["--scale_delta=1", "--scale_delta=-0.1", "--rot_angle=nan", "--w_lm=inf"])
+def test_numbers_that_make_no_sense_are_refused(option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse([option])
+    assert option.split("=")[0] in capsys.readouterr().err
+
+
 def test_mixed_batches_need_two_faces(photos, tmp_path):
     with pytest.raises(InputError, match="--batch_size of 2 for each process"):
         train(parse(arguments(photos, tmp_path, "--dataset_mode=mixed", "--batch_size=1")))
