@@ -14,7 +14,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--img_folder", type=Path, nargs="+", required=True, metavar="FOLDER",
                         help="folders of photos in data_root; landmarks/<photo>.txt in it, where present, holds 68 "
                              "landmarks and is kept; detections/<photo>.txt, where present, the five points of the "
-                             "face (eyes, nose tip, mouth corners: x y in px, y down), else the face is searched")
+                             "face (eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks, else the "
+                             "face is searched")
     parser.add_argument("--mode", default="train", choices=["train", "val"],
                         help="write the lists for training or for validation")
     add_flag(parser, "--overwrite", False, "do again what it has done before; landmarks and masks that are yours stay")

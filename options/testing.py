@@ -14,7 +14,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("test")
     group.add_argument("--img_folder", type=Path, default=Path("datasets/examples"),
                        help="folder of photos; detections/<photo>.txt in it, where present, holds the five points of "
-                            "the face (eyes, nose tip, mouth corners: x y in px, y down), else the face is searched")
+                            "the face (eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks, else the "
+                            "face is searched")
     add_flag(group, "--all_faces", False, "reconstruct every face found in a photo, largest first, as <photo>_0, "
                                            "<photo>_1, ...; detections/ is not read then")
     group.add_argument("--fit_iters", type=natural, default=0,

@@ -34,6 +34,12 @@ def test_reads_five_points(tmp_path, separator):
     assert points.shape == (5, 2) and points.tolist() == POINTS
 
 
+def test_68_landmarks_are_reduced_to_five_points(tmp_path):
+    landmarks = np.random.default_rng(0).uniform(0, 200, (68, 2))
+    np.savetxt(tmp_path / "a.txt", landmarks)
+    np.testing.assert_allclose(read_detections(tmp_path / "a.txt"), five_points(landmarks))
+
+
 @pytest.mark.parametrize("text, message", [
     ("1 2\n3 4\n5 6\n7 8\n", "4 points"),
     ("1 2\n3 4\n5 6\n7 8\n9 9\n1 1\n", "6 points"),
@@ -164,5 +170,5 @@ def test_missing_packages_are_named(monkeypatch):
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_dlib)
-    with pytest.raises(InputError, match="pip install dlib"):
+    with pytest.raises(InputError, match="pip install dlib-bin"):
         FaceDetector().detect(np.zeros((50, 50, 3), np.uint8))

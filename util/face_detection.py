@@ -47,7 +47,7 @@ def read_detections(path):
     """Read five points of a face from a text file -> (5, 2) float64 px, y down.
 
     One point a line, x and y parted by spaces or a comma: eye left and right in the image, nose tip, mouth
-    corner left and right. Empty lines and `#` comments are skipped.
+    corner left and right; or the 68 landmarks, which are reduced to them. Empty lines and `#` comments are skipped.
     Raises InputError naming the file and the line.
     """
     path = Path(path)
@@ -70,10 +70,12 @@ def read_detections(path):
             raise InputError(f"{path}, line {number}: expected two numbers, x and y in pixels, "
                              f"not {line.strip()!r}")
         points.append(point)
-    if len(points) != 5:
+    if len(points) not in (5, 68):
         raise InputError(f"{path} has {len(points)} points, expected 5: left eye, right eye, nose tip, "
-                         "left and right mouth corner, as seen in the photo")
+                         "left and right mouth corner, as seen in the photo; or the 68 landmarks")
     points = np.array(points)
+    if len(points) == 68:
+        points = five_points(points)
     if np.ptp(points, axis=0).max() < 1:
         raise InputError(f"{path}: all five points are the same")
     return points
@@ -96,12 +98,8 @@ def check_points_inside(points, width, height, source):
 class FaceDetector:
     """dlib's face detectors and landmark predictor. The models are loaded on first use; make one a process.
 
-    device_hint: number of the GPU, for a dlib built with CUDA; else without effect.
     The methods raise InputError when dlib or its model files are not installed.
     """
-
-    def __init__(self, device_hint=None):
-        self._device_hint = device_hint
 
     def detect(self, photo):
         """The faces in a photo (H, W, 3) uint8 RGB -> list of Face, largest first, empty when there is none.
@@ -192,8 +190,6 @@ class FaceDetector:
 
     @functools.cached_property
     def _network_detector(self):
-        if self._device_hint is not None and self._dlib.DLIB_USE_CUDA:
-            self._dlib.cuda.set_device(self._device_hint)
         return self._dlib.cnn_face_detection_model_v1(model_file("mmod_human_face_detector.dat"))
 
     @functools.cached_property
@@ -206,7 +202,7 @@ class FaceDetector:
         try:
             import dlib
         except ImportError as error:
-            raise InputError(_NEEDED.format("dlib", "dlib")) from error
+            raise InputError(_NEEDED.format("dlib", "dlib-bin")) from error
         return dlib
 
 
