@@ -8,9 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from models.files import build_regressor, load_checkpoint, trained_with
-from models.training_state import save_checkpoint
-from util.files import InputError
+from util.files import InputError, atomic_write
 
 
 def shrink(source: Path, target: Path):
@@ -21,7 +22,11 @@ def shrink(source: Path, target: Path):
     state = build_regressor(checkpoint, source).half().state_dict()
     if not all(values.isfinite().all() for values in state.values()):
         raise InputError(f"{source} has weights too large for half precision")
-    save_checkpoint(target, {"net_recon": state, "options": {"bfm_model": trained_with(checkpoint)}})
+    try:
+        with atomic_write(target) as temporary:
+            torch.save({"net_recon": state, "options": {"bfm_model": trained_with(checkpoint)}}, temporary)
+    except (OSError, RuntimeError) as error:   # PyTorch reports a missing folder and a full disk by RuntimeError
+        raise InputError(f"cannot write {target}: {error}") from error
 
 
 def main() -> int:

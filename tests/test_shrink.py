@@ -50,6 +50,13 @@ def test_it_tells_the_face_model_and_nothing_of_who_trained_it(checkpoint, tmp_p
     assert choose_face_model(tmp_path, None, {"net_recon": {}}) == "BFM_model_front.mat"
 
 
+def test_a_missing_folder_is_named(checkpoint, tmp_path):
+    run = shrink(checkpoint, tmp_path / "missing" / "small.pth")
+    assert run.returncode == 2
+    assert f"{tmp_path / 'missing'} does not exist" in run.stderr
+    assert "disk" not in run.stderr and "before" not in run.stderr
+
+
 def test_nothing_is_overwritten(checkpoint):
     before = checkpoint.read_bytes()
     run = shrink(checkpoint, checkpoint)
