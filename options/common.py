@@ -18,22 +18,23 @@ def boolean(text: str) -> bool:
 
 def count(text: str) -> float:
     """A whole number from 0, or `inf`."""
-    value = math.inf if text == "inf" else int(text)
+    return math.inf if text == "inf" else natural(text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    value = int(text)
     if value < 0:
         raise ValueError
     return value
 
 
-def natural(text: str) -> int:
-    """A whole number from 0."""
-    return int(count(text))
-
-
 def positive(text: str) -> int:
     """A whole number from 1."""
-    if natural(text) < 1:
+    value = natural(text)
+    if value < 1:
         raise ValueError
-    return int(text)
+    return value
 
 
 def above_zero(text: str) -> float:
@@ -109,8 +110,14 @@ def add_model_options(parser: Parser):
     add_flag(group, "--use_opengl", True, "accepted, no effect")
 
 
-def expand_name(options: argparse.Namespace) -> str:
-    """The experiment's name with its suffix."""
-    if not options.suffix:
-        return options.name
-    return f"{options.name}_{options.suffix.format(**vars(options))}"
+def parse_arguments(parser: Parser, arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the base and model options and the parser's others; the name gets its suffix."""
+    options = parser.parse_args(arguments)
+    if options.z_near >= options.z_far:
+        parser.error(f"--z_near={options.z_near:g} must be less than --z_far={options.z_far:g}")
+    if options.suffix:
+        try:
+            options.name += f"_{options.suffix.format(**vars(options))}"
+        except (LookupError, ValueError, AttributeError, TypeError):
+            parser.error(f"--suffix={options.suffix}: write the names of options in braces, as in lr{{lr}}")
+    return options

@@ -3,7 +3,7 @@ import argparse
 import os
 from pathlib import Path
 
-from options.common import Parser, add_base_options, add_flag, add_model_options, expand_name, natural, positive
+from options.common import Parser, add_base_options, add_flag, add_model_options, natural, parse_arguments, positive
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,12 +26,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="processes that read photos and threads that write results")
     group.add_argument("--phase", default="test", help="accepted, no effect")
     group.add_argument("--dataset_mode", default=None, help="accepted, no effect")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(parser, arguments)
     if options.epoch == "0" and not options.fit_iters:
         parser.error("--epoch=0 starts from the mean face without a network: add --fit_iters=100 to fit it to the "
                      "photos, or name a checkpoint with --name and --epoch")
-    try:
-        options.name = expand_name(options)
-    except (KeyError, IndexError, ValueError) as error:
-        parser.error(f"--suffix={options.suffix}: there is no option {error}")
     return options

@@ -12,8 +12,8 @@ from options.common import (
     add_flag,
     add_model_options,
     count,
-    expand_name,
     natural,
+    parse_arguments,
     positive,
 )
 
@@ -44,12 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_data_options(parser)
     _add_schedule_options(parser)
     _add_loss_options(parser)
-    options = parser.parse_args(arguments)
-    try:
-        options.name = expand_name(options)
-    except (KeyError, IndexError, ValueError) as error:
-        parser.error(f"--suffix={options.suffix}: there is no option {error}")
-    return options
+    return parse_arguments(parser, arguments)
 
 
 def _add_data_options(parser: Parser):
