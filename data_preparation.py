@@ -17,12 +17,8 @@ def main() -> int:
     options = parse()
     # Imported after the options: --help and wrong options answer at once.
     from datasets.preparation import prepare_folders
-    from util.files import InputError
-    try:
-        return 1 if prepare_folders(options) else 0
-    except InputError as error:
-        print(f"data_preparation.py: {error}", file=sys.stderr)
-        return 2
+    from util.command import run_command
+    return run_command(lambda: 1 if prepare_folders(options) else 0, options.verbose)
 
 
 if __name__ == "__main__":

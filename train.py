@@ -12,7 +12,6 @@ command continues from the newest checkpoint there. Exit status: 0 everything do
 """
 import os
 import sys
-import traceback
 
 from options.training import parse
 
@@ -24,21 +23,9 @@ def main() -> int:
     options = parse()
     # Imported after the options: --help and wrong options answer at once.
     from models.training import train
-    from util.devices import choose_device, gpu_numbers
-    from util.distributed import start_processes, started_by_torchrun
-    from util.files import InputError
-    try:
-        gpus = gpu_numbers(options.gpu_ids)
-        if gpus and len(gpus) > 1 and options.use_ddp and not started_by_torchrun():
-            for gpu in gpus:
-                choose_device(str(gpu))   # one that is not there is told once, not by every process
-            return start_processes(len(gpus), sys.argv)
-        return train(options)
-    except InputError as error:
-        if options.verbose:
-            traceback.print_exc()
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
+    from util.command import run_command
+    from util.distributed import run_on_gpus
+    return run_command(lambda: run_on_gpus(train, options), options.verbose)
 
 
 if __name__ == "__main__":

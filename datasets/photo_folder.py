@@ -1,4 +1,5 @@
 """A folder of photos as faces ready for the network."""
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +35,12 @@ class Photo(NamedTuple):
 
 class PhotoFolder(Dataset):
     """photos: paths. for_fit: find 68 landmarks and the attention mask too. all_faces: every face of a photo, not the
-    one in detections/ or the largest. lm_model: folder of the TensorFlow landmark detector, if there is one."""
+    one in detections/ or the largest. lm_model: folder of the TensorFlow landmark detector, if there is one. verbose:
+    remark the trace of an unexpected error."""
 
     def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
-                 lm_model: Path = Path("checkpoints/lm_model")):
-        self.photos, self.for_fit, self.all_faces = photos, for_fit, all_faces
+                 lm_model: Path = Path("checkpoints/lm_model"), verbose: bool = False):
+        self.photos, self.for_fit, self.all_faces, self.verbose = photos, for_fit, all_faces, verbose
         self.detector = FaceDetector()
         self.landmark_detector = landmark_detector(lm_model, self.detector) if for_fit else None
 
@@ -52,7 +54,8 @@ class PhotoFolder(Dataset):
         except InputError as error:
             return Photo(path, [], str(error))
         except Exception as error:   # one photo must not stop the others
-            return Photo(path, [], f"{path}: {type(error).__name__}: {error}")
+            return Photo(path, [], f"{path}: {type(error).__name__}: {error}",
+                         traceback.format_exc() if self.verbose else "")
 
     def read(self, path: Path) -> Photo:
         photo = read_photo(path)

@@ -108,7 +108,8 @@ def reconstruct_folder(options) -> int:
     except OSError as error:
         raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
                          "--checkpoints_dir") from error
-    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model")
+    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
+                          options.verbose)
     skipped = reconstruct(reconstructor, dataset, folder, options.batch_size, options.num_threads, options.verbose)
     if skipped:
         write_lines(skipped_list, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])

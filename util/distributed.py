@@ -1,6 +1,8 @@
 """Several processes that train together, started by torchrun or by --gpu_ids."""
 import os
-from collections.abc import Sequence
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -84,6 +86,17 @@ def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Pr
 def leave_processes():
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def run_on_gpus(command: Callable[[Namespace], int], options: Namespace) -> int:
+    """The exit status of command(options); where --gpu_ids names several GPUs, of this script in a process for each.
+    Raises InputError."""
+    gpus = gpu_numbers(options.gpu_ids) or []
+    if len(gpus) < 2 or not options.use_ddp or started_by_torchrun():
+        return command(options)
+    for gpu in gpus:
+        choose_device(str(gpu))   # one that is not there is told once, not by every process
+    return start_processes(len(gpus), sys.argv)
 
 
 def start_processes(count: int, command: Sequence[str]) -> int:
