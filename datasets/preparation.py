@@ -22,16 +22,17 @@ from util.distributed import Processes, join_processes, leave_processes
 from util.face_detection import FaceDetector
 from util.files import InputError, atomic_write, remove_remnants, write_lines
 from util.frozen_landmarks import landmark_detector
-from util.photos import list_photos, read_photo
+from util.photos import BROKEN, list_photos, read_photo
 from util.progress import Progress
 from util.skin_mask import skin_mask
 
 LANDMARKS, MASKS, SHEETS = "landmarks", "mask", "vis"
 MOST_ENLARGED = 4   # times, from photo to crop: a smaller face shows too little
 
-# What a mask of ours says in its PNG: how many bytes the photo had, and the checksum of the landmarks if they are ours
-# too. So a photo that has changed is told from one that was copied, and our files from the user's.
-PHOTO_BYTES, LANDMARKS_CHECKSUM = "photo bytes", "landmarks crc32"
+# What a mask of ours says in its PNG: how many bytes the photo had and their checksum, which older masks lack, and the
+# checksum of the landmarks if they are ours too. So a photo that has changed is told from one that was copied, and our
+# files from the user's.
+PHOTO_BYTES, PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo bytes", "photo crc32", "landmarks crc32"
 
 
 @dataclass
@@ -197,6 +198,7 @@ def write_mask(mask: Path, path: Path, photo: np.ndarray, landmarks_checksum: st
     that are ours."""
     info = PngInfo()
     info.add_text(PHOTO_BYTES, str(path.stat().st_size))
+    info.add_text(PHOTO_CHECKSUM, checksum(path))
     if landmarks_checksum:
         info.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
     with atomic_write(mask) as temporary:
@@ -208,12 +210,21 @@ def read_record(mask: Path) -> dict[str, str]:
     try:
         with Image.open(mask) as image:
             return image.info if PHOTO_BYTES in image.info else {}
-    except OSError:
+    except BROKEN:
         return {}
 
 
 def has_changed(photo: Path, record: dict[str, str]) -> bool:
-    return bool(record) and record[PHOTO_BYTES] != str(photo.stat().st_size)
+    """Whether the photo is another than the mask with this record was made of. Its bytes are read where only they can
+    tell."""
+    if not record:
+        return False
+    try:
+        if record[PHOTO_BYTES] != str(photo.stat().st_size):
+            return True
+        return PHOTO_CHECKSUM in record and record[PHOTO_CHECKSUM] != checksum(photo)
+    except OSError:   # who prepares it will tell why it can't be read
+        return True
 
 
 def checksum(path: Path) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, GOLDEN, ROOT
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import data_preparation
 from datasets.training_photos import read_datalist, read_landmarks, read_sample
@@ -141,6 +142,49 @@ def test_a_photo_that_has_changed_is_done_again_one_that_was_copied_is_not(root,
                    Path("given.png"), Path("mask/given.png"), Path("copied.png"), Path("vis/sheet_001.jpg")}
     mask = Image.open(photos / "mask" / "given.png")
     assert np.array_equal(np.asarray(mask), skin_mask(read_photo(photos / "given.png")))
+
+
+def test_an_edit_that_keeps_the_number_of_bytes_is_noticed(root, prepare):
+    folder = root / "photos"
+    add_photo(folder, "given.bmp")
+    add_photo(folder, "copied.bmp")
+    assert prepare("--img_folder", "photos") == 0
+    before = written(folder / "mask")
+    Image.new("RGB", (224, 224), "peru").save(folder / "given.bmp")
+    (folder / "copied.bmp").touch()
+    assert prepare("--img_folder", "photos") == 0
+    after = written(folder / "mask")
+    assert {path.name for path in after if after[path] != before[path]} == {"given.png"}
+    mask = Image.open(folder / "mask" / "given.png")
+    assert np.array_equal(np.asarray(mask), skin_mask(read_photo(folder / "given.bmp")))
+
+
+def test_masks_that_record_only_the_number_of_bytes_stay(root, prepare):
+    """Those of an older version."""
+    photo = add_photo(root / "photos", "given.bmp")
+    (root / "photos" / "mask").mkdir()
+    info = PngInfo()
+    info.add_text("photo bytes", str(photo.stat().st_size))
+    Image.new("L", (224, 224)).save(root / "photos" / "mask" / "given.png", pnginfo=info)
+    before = written(root / "photos" / "mask")
+    photo.touch()
+    assert prepare("--img_folder", "photos") == 0
+    assert written(root / "photos" / "mask") == before
+
+
+def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
+    folder = root / "photos"
+    damaged = add_photo(folder, "damaged.png")
+    assert prepare("--img_folder", "photos") == 0
+    mask = folder / "mask" / "damaged.png"
+    content = bytearray(mask.read_bytes())
+    content[8:12] = (5).to_bytes(4)   # the length of its first chunk
+    mask.write_bytes(content)
+    damaged.touch()
+    add_photo(folder, "good.png")
+    assert prepare("--img_folder", "photos") == 0
+    assert (folder / "mask" / "good.png").exists()
+    assert mask.read_bytes() == content
 
 
 def test_the_users_own_landmarks_and_masks_stay(root, photos, prepare):

@@ -28,7 +28,7 @@ _UPRIGHT = {
 _EXIF_ORIENTATION = 0x0112
 
 # PIL reports broken data by any of these.
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error)
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error)
 
 
 def list_photos(folder):
@@ -76,7 +76,7 @@ def read_photo(path, reduce=1):
         raise InputError(f"{path} is not a photo that can be read: convert it to JPEG or PNG") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: make it smaller") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"cannot read the photo {path}: {error}; save it anew or leave it out") from error
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
@@ -86,7 +86,7 @@ def read_photo(path, reduce=1):
 def _orientation(image):
     try:
         return image.getexif().get(_EXIF_ORIENTATION)
-    except _BROKEN:  # no reason to refuse good pixels
+    except BROKEN:  # no reason to refuse good pixels
         return None
 
 
