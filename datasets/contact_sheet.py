@@ -1,7 +1,7 @@
 """Contact sheets of a folder of training photos: what the trainer will see of them, to be checked at a glance."""
 import textwrap
 from collections.abc import Iterable
-from itertools import islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from datasets.training_photos import SamplePaths, read_sample
 from util.coordinates import CROP_SIZE, flip_y
 from util.files import InputError, atomic_write
+from util.photos import BROKEN
 
 EVERY = 100   # photos, one of which is shown
 COLUMNS, ROWS = 8, 5
@@ -19,24 +20,32 @@ BLUE, YELLOW = np.array([0, 160, 255]), (255, 255, 0)
 
 
 def write_contact_sheets(folder: Path, samples: Iterable[SamplePaths], since: int):
-    """Write sheet_001.jpg, ... of one in `EVERY` samples to the folder, except those written after the time `since`,
-    ns."""
+    """Write sheet_001.jpg, ... of one in `EVERY` samples to the folder, except those that show the same photos and were
+    written after the time `since`, ns. Delete the sheets that follow, of a time with more photos."""
     shown = list(islice(samples, 0, None, EVERY))
-    sheets = []
+    paths = (folder / f"sheet_{number:03}.jpg" for number in count(1))
     for start in range(0, len(shown), COLUMNS * ROWS):
-        path = folder / f"sheet_{len(sheets) + 1:03}.jpg"
-        sheets.append(path)
-        if path.exists() and path.stat().st_mtime_ns >= since:
+        part, path = shown[start:start + COLUMNS * ROWS], next(paths)
+        names = "\n".join(sample.photo.name for sample in part).encode()
+        if read_comment(path) == names and path.stat().st_mtime_ns >= since:
             continue
-        part = shown[start:start + COLUMNS * ROWS]
         width, height = CROP_SIZE, CROP_SIZE + LABEL
         sheet = Image.new("RGB", (min(len(part), COLUMNS) * width, -(-len(part) // COLUMNS) * height))
         for i, sample in enumerate(part):
             sheet.paste(draw_tile(sample), (i % COLUMNS * width, i // COLUMNS * height))
         with atomic_write(path) as temporary:
-            sheet.save(temporary, quality=85)
-    for old in set(folder.glob("sheet_*.jpg")) - set(sheets):
-        old.unlink()
+            sheet.save(temporary, quality=85, comment=names)
+    for path in takewhile(Path.is_file, paths):
+        path.unlink()
+
+
+def read_comment(sheet: Path) -> bytes | None:
+    """The names of the photos that a sheet of ours shows."""
+    try:
+        with Image.open(sheet) as image:
+            return image.info.get("comment")
+    except BROKEN:
+        return None
 
 
 def draw_tile(sample: SamplePaths) -> Image.Image:

@@ -290,6 +290,18 @@ def test_contact_sheets_show_every_hundredth_photo(root, prepare):
     assert sheet[60:224, 224:448].mean() < 5   # why it can't be read is written above
 
 
+def test_contact_sheets_of_photos_that_are_gone_go_and_other_pictures_stay(root, photos, prepare):
+    assert prepare("--img_folder", "photos") == 0
+    sheet, others = photos / "vis" / "sheet_001.jpg", ["sheet_of_ann.jpg", "sheet_004.jpg", "astronaut.jpg"]
+    for name in ["sheet_002.jpg", *others]:
+        shutil.copy(sheet, photos / "vis" / name)
+    before = sheet.read_bytes()
+    (photos / "astronaut.png").unlink()
+    assert prepare("--img_folder", "photos") == 0
+    assert sheet.read_bytes() != before
+    assert {path.name for path in sheet.parent.iterdir()} == {sheet.name, *others}
+
+
 def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(root, prepare):
     folder = root / "photos"
     add_photo(folder, "00.png")
