@@ -1,30 +1,24 @@
 """Reads the shipped open face model into the layout of BFM_model_front.mat."""
-from pathlib import Path
-
 import numpy as np
 import scipy.sparse as sp
 
-DEFAULT_PATH = Path(__file__).resolve().parent.parent / 'BFM' / 'open_face_model.npz'
 
+def point_buffer(triangles, count):
+    """(count, most faces round a vertex) int32 numbers of the faces round each vertex, padded with F.
 
-def point_buffer(triangles, count, width=8):
-    """(count, width) 1-based numbers of the faces round each vertex, padded with F + 1.
-
-    triangles: (F, 3) 0-based, over `count` vertices, at most `width` round any of them.
+    triangles: (F, 3), over `count` vertices.
     """
     corner = triangles.ravel()
     order = np.argsort(corner, kind='stable')
     vertex = corner[order]
     faces = np.bincount(vertex, minlength=count)
-    if faces.max() > width:
-        raise ValueError(f'a vertex has {faces.max()} faces; the format holds {width}')
     place = np.arange(len(vertex)) - np.repeat(np.cumsum(faces) - faces, faces)
-    buffer = np.full((count, width), len(triangles) + 1, np.int32)
-    buffer[vertex, place] = order // 3 + 1
+    buffer = np.full((count, faces.max()), len(triangles), np.int32)
+    buffer[vertex, place] = order // 3
     return buffer
 
 
-def load_open_face_model(path=DEFAULT_PATH):
+def load_open_face_model(path):
     """The open face model with N vertices and F triangles, as a dict of arrays:
 
     meanshape (1, 3N), idBase (3N, 80), exBase (3N, 64) float32 decimetres, x right, y up, z to the viewer;
@@ -33,10 +27,6 @@ def load_open_face_model(path=DEFAULT_PATH):
     tri_mask2 (m, 3): the inner face's triangles as 1-based places in frontmask2_idx, so that their
     vertices are frontmask2_idx[tri_mask2 - 1]. skinmask (1, N) uint8, 1 on bare skin.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'{path}: the open face model is missing. It ships with the project; '
-                                'restore it from there, or run: python BFM/build_open_face_model.py')
     with np.load(path, allow_pickle=False) as packed:
         f = {name: packed[name] for name in packed.files}
     count, controls = len(f['meanshape']), len(f['id_basis'])
@@ -65,7 +55,7 @@ def load_open_face_model(path=DEFAULT_PATH):
         'exBase': expand(f['exp_basis']),
         'texBase': albedo.reshape(3 * count, -1),
         'tri': triangles + np.int32(1),
-        'point_buf': point_buffer(triangles, count),
+        'point_buf': point_buffer(triangles, count) + np.int32(1),
         'tri_mask2': inner[(inner > 0).all(1)],
         'keypoints': f['keypoints'][None] + np.int32(1),
         'frontmask2_idx': f['front'][:, None] + np.int32(1),

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from models.face_model import FaceModel
+from models.open_face_model import point_buffer
 
 
 def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
@@ -31,20 +32,9 @@ def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
     for name in ("shape_base", "tex_base"):
         setattr(small, name, getattr(face_model, name)[:, rows].contiguous())
     small.tri = torch.from_numpy(faces.astype(np.int32)).to(device)
-    small.point_buf = torch.from_numpy(_faces_round_vertices(faces, len(chosen))).to(device)
+    small.point_buf = torch.from_numpy(point_buffer(faces, len(chosen))).to(device)
     small.keypoints = torch.from_numpy(stands_for.astype(np.int64)).to(device)[face_model.keypoints]
     inner = stands_for[face_model.inner_tri.cpu().numpy()].astype(np.int32)
     small.inner_tri = torch.from_numpy(inner[[len(set(corners)) == 3 for corners in inner.tolist()]]).to(device)
     small.skin_mask = face_model.skin_mask[torch.from_numpy(chosen).to(device)]
     return small
-
-
-def _faces_round_vertices(faces: np.ndarray, count: int) -> np.ndarray:
-    """(count, most faces round a vertex) int32 face indices, padded with the number of faces."""
-    corner = faces.ravel()
-    order = np.argsort(corner, kind="stable")
-    valence = np.bincount(corner, minlength=count)
-    place = np.arange(len(order)) - np.repeat(np.cumsum(valence) - valence, valence)
-    table = np.full((count, valence.max()), len(faces), np.int32)
-    table[corner[order], place] = order // 3
-    return table
