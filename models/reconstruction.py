@@ -13,7 +13,7 @@ from models.face_model import Face, FaceModel
 from models.files import build_regressor, choose_face_model, load_checkpoint, load_face_model_data
 from models.fitting import Fitter
 from util.coordinates import camera_to_world, crop_focal
-from util.devices import choose_device
+from util.devices import choose_device, memory_errors_told
 from util.files import InputError, write_lines
 from util.photos import list_photos
 from util.progress import Progress
@@ -105,6 +105,7 @@ def reconstruct_folder(options) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_lines(skipped_list, [])   # fails now rather than after the work
+        skipped_list.unlink()
     except OSError as error:
         raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
                          "--checkpoints_dir") from error
@@ -113,8 +114,6 @@ def reconstruct_folder(options) -> int:
     skipped = reconstruct(reconstructor, dataset, folder, options.batch_size, options.num_threads, options.verbose)
     if skipped:
         write_lines(skipped_list, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])
-    else:
-        skipped_list.unlink()
     print(f"{len(photos) - len(skipped)} of {len(photos)} photos done: {folder}")
     return len(skipped)
 
@@ -122,14 +121,15 @@ def reconstruct_folder(options) -> int:
 def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path, batch_size: int, num_threads: int,
                 verbose: bool) -> dict[Path, str]:
     """Write the results of all photos to the folder. Processes read, threads write, while batches are computed.
-    Returns the reason for each photo left out."""
+    Returns the reason for each photo left out. Raises InputError where memory runs out."""
     skipped: dict[Path, str] = {}
     owners: dict[str, Path] = {}   # of the names of results
     waiting: list[tuple[Path, AlignedFace]] = []
     writing: list[tuple[Path, Future]] = []
     tri = reconstructor.face_model.tri.cpu().numpy()
     loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is)
-    with ThreadPoolExecutor(max(num_threads, 1)) as writers, Progress(len(dataset), "photo") as progress:
+    with (memory_errors_told(), ThreadPoolExecutor(max(num_threads, 1)) as writers,
+          Progress(len(dataset), "photo") as progress):
 
         def skip(path: Path, reason: str):
             if path not in skipped:

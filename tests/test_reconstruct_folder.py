@@ -1,18 +1,30 @@
 """test.py as a user runs it."""
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import EXAMPLES
+from conftest import EXAMPLES, ROOT
 from PIL import Image
 from scipy.io import loadmat
 
+from datasets.photo_folder import PhotoFolder
+from models.reconstruction import Reconstructor
+from models.reconstruction import reconstruct as run_reconstruction
 from models.regressor import Regressor
 from tests.panel import color_error, crop_and_overlay
 from util.coordinates import crop_to_photo, flip_y
 from util.face_detection import read_detections
+from util.files import InputError
+from util.photos import list_photos
+from util.renderer import MeshRenderer
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +174,42 @@ def test_every_face_of_a_photo(reconstruct, tmp_path):
     assert done.returncode == 0
     assert "largest of 2 faces" in done.stderr
     assert (results / "pair.obj").exists()
+
+
+def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_path):
+    class Regressor(torch.nn.Module):
+        batches = 0
+
+        def forward(self, photos):
+            self.batches += 1
+            if self.batches > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return torch.zeros(len(photos), 257)
+
+    reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), 0, torch.device("cpu"))
+    with pytest.raises(InputError, match="--batch_size.*out of memory"):
+        run_reconstruction(reconstructor, PhotoFolder(list_photos(EXAMPLES)), tmp_path, batch_size=1, num_threads=0,
+                           verbose=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
+
+
+def test_where_a_reader_is_killed_what_is_done_stays(checkpoints, photos):
+    for number in range(50):
+        shutil.copy(photos / "astronaut.png", photos / f"{number}.png")
+        shutil.copy(photos / "detections" / "astronaut.txt", photos / "detections" / f"{number}.txt")
+    command = [sys.executable, ROOT / "test.py", "--name=M", "--epoch=20", f"--img_folder={photos}", "--num_threads=1",
+               "--batch_size=1", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
+    while not (results / "0.obj").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "--num_threads=1" in errors and "Traceback" not in errors
+    assert (results / "0.mat").exists() and not (results / "skipped.txt").exists()
 
 
 def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):

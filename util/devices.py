@@ -1,4 +1,7 @@
-"""Which device computes."""
+"""Which device computes, and when memory is not enough."""
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from util.files import InputError
@@ -32,3 +35,18 @@ def choose_device(gpu_ids: str | None) -> torch.device:
         raise InputError(f"--gpu_ids={gpu_ids}: PyTorch sees {torch.cuda.device_count()} GPUs here; leave the option "
                          "out to take what there is, or give -1 for the CPU")
     return torch.device("cuda", first)
+
+
+@contextlib.contextmanager
+def memory_errors_told() -> Iterator[None]:
+    """Raise InputError for what PyTorch raises when a GPU, or the processes of a DataLoader, run out of memory."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError("the GPU has not enough memory: give a smaller --batch_size. What is done stays "
+                         f"({error})") from error
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise InputError("a process that reads photos was ended, as happens when memory runs out: --num_threads=1 "
+                         f"takes least. What is done stays ({error})") from error
