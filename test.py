@@ -2,6 +2,8 @@
 
     python test.py --name=open_face --epoch=20 --img_folder=DIR    with the network checkpoints/open_face/epoch_20.pth
     python test.py --epoch=0 --fit_iters=100 --img_folder=DIR      without a network, by a fit to each photo
+    python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR          the photos shared by GPUs of this machine
+    torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR   or by 4 processes
 
 Writes <photo>.png, .obj and .mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, and to skipped.txt there
 what was left out and why. Exit status: 0 everything done, 1 something left out, 2 wrong usage.
@@ -20,7 +22,8 @@ def main() -> int:
     # Imported after the options: --help and wrong options answer at once.
     from models.reconstruction import reconstruct_folder
     from util.command import run_command
-    return run_command(lambda: 1 if reconstruct_folder(options) else 0, options.verbose)
+    from util.distributed import run_on_gpus
+    return run_command(lambda: run_on_gpus(reconstruct_folder, options), options.verbose)
 
 
 if __name__ == "__main__":

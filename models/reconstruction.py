@@ -1,6 +1,8 @@
 """The way of photos to 3D faces: crops in, results out, and the loop over a folder."""
+import sys
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,15 @@ from models.face_model import Face, FaceModel
 from models.files import build_regressor, choose_face_model, load_checkpoint, load_face_model_data
 from models.fitting import Fitter
 from util.coordinates import camera_to_world, crop_focal
-from util.devices import choose_device, memory_errors_told
+from util.devices import memory_errors_told
+from util.distributed import join_processes, leave_processes
 from util.files import InputError, write_lines
 from util.photos import list_photos
 from util.progress import Progress
 from util.renderer import MeshRenderer
 from util.results import write_face
+
+SKIPPED = "skipped.txt"   # in the folder of results: what was left out and why
 
 
 class Reconstructor:
@@ -86,10 +91,36 @@ def render_over(renderer: MeshRenderer, face_model: FaceModel, face: Face, photo
 
 
 def reconstruct_folder(options) -> int:
-    """Reconstruct all photos of a folder as the options say; returns how many were left out. Raises InputError when
-    nothing can be started."""
-    photos = list_photos(options.img_folder)
-    device = choose_device(options.gpu_ids)
+    """Reconstruct all photos of a folder as the options say, shared by the processes of torchrun; returns the exit
+    status: 1 where photos were left out. Raises InputError when it can't be started, or not go on."""
+    processes = join_processes(options.gpu_ids, patience=timedelta(days=100))   # for those with slower photos
+    try:
+        photos = processes.gather(list_photos(options.img_folder))[0]
+        reconstructor = build_reconstructor(options, processes.device)
+        folder = make_results_folder(options)
+        skipped = same_results(photos)
+        if processes.is_first:
+            for reason in skipped.values():
+                print(f"left out: {reason}", file=sys.stderr)
+        share = [path for path in photos if path not in skipped][processes.rank::processes.size]
+        dataset = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
+                              options.verbose)
+        workers = -(-options.num_threads // processes.local_size)
+        for left_out in processes.gather(reconstruct(reconstructor, dataset, folder, options.batch_size, workers,
+                                                     options.verbose, quiet=not processes.is_first)):
+            skipped |= left_out
+        if processes.is_first:
+            if skipped:
+                write_lines(folder / SKIPPED, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])
+            print(f"{len(photos) - len(skipped)} of {len(photos)} photos done: {folder}")
+        processes.gather(None)   # torchrun ends all when one ends with another status than 0
+    finally:
+        leave_processes()
+    return 1 if skipped else 0
+
+
+def build_reconstructor(options, device: torch.device) -> Reconstructor:
+    """What the options say. Raises InputError."""
     regressor = checkpoint = None
     if options.epoch != "0":
         path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
@@ -98,38 +129,43 @@ def reconstruct_folder(options) -> int:
     options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
     face_model, renderer = build_face_model(options)
     renderer.rasteriser(device)   # fails now rather than after the photos are read
-    reconstructor = Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
+    return Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
+
+
+def make_results_folder(options) -> Path:
+    """The folder of the results, without a list of the photos that an earlier run left out. Raises InputError."""
     folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
               / f"epoch_{options.epoch}_000000")
-    skipped_list = folder / "skipped.txt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_lines(skipped_list, [])   # fails now rather than after the work
-        skipped_list.unlink()
+        write_lines(folder / SKIPPED, [])   # fails now rather than after the work
+        (folder / SKIPPED).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
                          "--checkpoints_dir") from error
-    dataset = PhotoFolder(photos, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
-                          options.verbose)
-    skipped = reconstruct(reconstructor, dataset, folder, options.batch_size, options.num_threads, options.verbose)
-    if skipped:
-        write_lines(skipped_list, [f"{path.name}: {reason}" for path, reason in sorted(skipped.items())])
-    print(f"{len(photos) - len(skipped)} of {len(photos)} photos done: {folder}")
-    return len(skipped)
+    return folder
+
+
+def same_results(photos: list[Path]) -> dict[Path, str]:
+    """The photos that are left out since their results would overwrite another's, and why."""
+    owners: dict[str, Path] = {}   # of the names of results
+    for path in photos:
+        owners.setdefault(path.stem, path)
+    return {path: f"{path}: its results would overwrite those of {owners[path.stem].name}: rename one"
+            for path in photos if owners[path.stem] != path}
 
 
 def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path, batch_size: int, num_threads: int,
-                verbose: bool) -> dict[Path, str]:
+                verbose: bool, quiet: bool = False) -> dict[Path, str]:
     """Write the results of all photos to the folder. Processes read, threads write, while batches are computed.
-    Returns the reason for each photo left out. Raises InputError where memory runs out."""
+    Returns the reason for each photo left out. quiet: show no progress. Raises InputError where memory runs out."""
     skipped: dict[Path, str] = {}
-    owners: dict[str, Path] = {}   # of the names of results
     waiting: list[tuple[Path, AlignedFace]] = []
     writing: list[tuple[Path, Future]] = []
     tri = reconstructor.face_model.tri.cpu().numpy()
     loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is)
     with (memory_errors_told(), ThreadPoolExecutor(max(num_threads, 1)) as writers,
-          Progress(len(dataset), "photo") as progress):
+          Progress(len(dataset), "photo", quiet=quiet) as progress):
 
         def skip(path: Path, reason: str):
             if path not in skipped:
@@ -154,21 +190,13 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
                 writing.append((path, writers.submit(write_face, folder, face.name, result, tri)))
             progress.advance(len({path for path, _ in batch} - {path for path, _ in waiting}))
 
-        def claim(photo: Photo, face: AlignedFace) -> bool:
-            """Whether the face's results overwrite no other photo's."""
-            owner = owners.setdefault(face.name, photo.path)
-            if owner != photo.path:
-                skip(photo.path, f"{photo.path}: {owner.name} has results of the same name: rename one")
-            return owner == photo.path
-
         for photo in loader:
             if photo.problem:
                 skip(photo.path, photo.problem)
             if photo.remark:
                 progress.say(photo.remark)
-            faces = [face for face in photo.faces if claim(photo, face)]
-            waiting += [(photo.path, face) for face in faces]
-            if not faces:
+            waiting += [(photo.path, face) for face in photo.faces]
+            if not photo.faces:
                 progress.advance()
             while len(waiting) >= batch_size:
                 compute_batch()

@@ -62,8 +62,8 @@ def add_base_options(parser: Parser):
     group = parser.add_argument_group("base")
     group.add_argument("--name", default="face_recon", help="the experiment: its folder in checkpoints_dir")
     group.add_argument("--gpu_ids", default=None,
-                       help="GPUs by number, as in 0 or 0,1; -1 for the CPU; by default the first GPU, or the CPU "
-                            "where there is none")
+                       help="GPUs by number, as in 0 or 0,1, which share the work; -1 for the CPU; by default the "
+                            "first GPU, or the CPU where there is none")
     group.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
                        help="folder of all experiments")
     group.add_argument("--epoch", default="latest",
@@ -71,14 +71,15 @@ def add_base_options(parser: Parser):
                             "mean face; train.py: latest: the newest one")
     group.add_argument("--suffix", default="", help="added to the name; {option} stands for an option's value")
     add_flag(group, "--verbose", False, "say more, with the trace of every error")
-    group.add_argument("--model", default="facerecon", choices=["facerecon"], help="the method; there is one")
+    group.add_argument("--model", default="facerecon", choices=["facerecon"],
+                       help="accepted, no effect: there is one method")
     group.add_argument("--vis_batch_nums", type=count, default=1,
                        help="training: batches of an evaluation that are saved as pictures")
     group.add_argument("--eval_batch_nums", type=count, default=math.inf,
                        help="training: batches of an evaluation; inf: all")
     add_flag(group, "--display_per_batch", True, "training: the frequencies count batches, not images")
     add_flag(group, "--add_image", True, "training: pictures go to TensorBoard too")
-    add_flag(group, "--use_ddp", True, "training: no: of several gpu_ids only the first one")
+    add_flag(group, "--use_ddp", True, "no: of several gpu_ids only the first one")
     group.add_argument("--ddp_port", default="12355", help="accepted, no effect: a free port is taken")
     group.add_argument("--world_size", type=positive, default=1,
                        help="accepted, no effect: gpu_ids or torchrun tell the number of processes")

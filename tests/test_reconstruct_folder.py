@@ -176,6 +176,33 @@ def test_every_face_of_a_photo(reconstruct, tmp_path):
     assert (results / "pair.obj").exists()
 
 
+def test_processes_of_torchrun_share_the_photos(checkpoints, photos, reconstruct):
+    for name in ("other.png", "third.png"):
+        shutil.copy(photos / "astronaut.png", photos / name)
+        shutil.copy(photos / "detections" / "astronaut.txt", (photos / "detections" / name).with_suffix(".txt"))
+    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
+    shutil.rmtree(results, ignore_errors=True)   # of other tests
+    (photos / "other.jpg").write_text("has the name of a photo that the other process takes")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "test.py",
+                "--name=M", "--epoch=20", f"--img_folder={photos}", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
+    done = subprocess.run(torchrun, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert done.stdout.count("photos done") == done.stdout.count("2 of 4 photos done") == 1, done.stderr
+    assert "2/2 photos" in done.stderr and "other.png" in done.stderr
+    shared = {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"}
+    assert {Path(name).stem for name in shared} == {"astronaut", "third", "skipped"}
+    assert [line.split(":")[0] for line in shared["skipped.txt"].decode().splitlines()] == ["other.jpg", "other.png"]
+    shutil.rmtree(results)
+    reconstruct(photos)
+    assert {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"} == shared
+
+
+def test_gpus_that_are_not_there_are_told_once(reconstruct, photos):
+    done, _ = reconstruct(photos, "--gpu_ids=98,99")
+    assert done.returncode == 2
+    assert done.stderr.count("test.py:") == 1 and "--gpu_ids=98" in done.stderr
+
+
 def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_path):
     class Regressor(torch.nn.Module):
         batches = 0

@@ -1,4 +1,4 @@
-"""Several processes that train together, started by torchrun or by --gpu_ids."""
+"""Several processes that share the work, started by torchrun or by --gpu_ids."""
 import os
 import sys
 from argparse import Namespace
@@ -18,7 +18,7 @@ from util.files import InputError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together."""
+    """This process among those that share the work."""
     device: torch.device
     rank: int = 0
     size: int = 1
