@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from datasets.synthetic_faces import SyntheticFaces
 from models.face_model import FaceModel
 from models.files import load_face_model_data
+from util.coordinates import CROP_SIZE, flip_y
+from util.distributed import Processes
+from util.renderer import MeshRenderer
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 EXAMPLES = ROOT / "datasets" / "examples"
+CPU = Processes(torch.device("cpu"))
 
 
 def filled(network: torch.nn.Module) -> torch.nn.Module:
@@ -39,6 +45,32 @@ def filled(network: torch.nn.Module) -> torch.nn.Module:
 @pytest.fixture(scope="session")
 def face_model() -> FaceModel:
     return FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
+
+
+@pytest.fixture(scope="session")
+def photos(face_model, tmp_path_factory) -> Path:
+    """A folder of 12 photos with landmarks and masks, and datalists of all of them and of 5 for validation."""
+    folder = tmp_path_factory.mktemp("photos")
+    batch = SyntheticFaces(face_model, MeshRenderer(), seed=1, size=CROP_SIZE).batch(0, 12)
+    for name in ("landmarks", "mask"):
+        (folder / name).mkdir()
+    for i in range(12):
+        pixels = (255 * batch["photo"][i]).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+        Image.fromarray((255 * batch["mask"][i, 0]).byte().numpy()).save(folder / "mask" / f"{i:02d}.png")
+        np.savetxt(folder / "landmarks" / f"{i:02d}.txt", flip_y(batch["landmarks"][i].numpy(), CROP_SIZE))
+    lines = [f"mask/{i:02d}.png\n" for i in range(12)]
+    (folder / "train.txt").write_text("".join(lines))
+    (folder / "val.txt").write_text("".join(lines[:5]))
+    return folder
+
+
+def arguments(photos: Path, folder: Path, *more: str) -> list[str]:
+    """Of train.py, for a quick training on the photos in that folder of experiments."""
+    return ["--gpu_ids=-1", "--net_recon=mobilenet_v3_large", "--image_size=64", "--batch_size=4",
+            "--batch_size_val=4", "--num_threads=0", "--w_feat=0", f"--bfm_folder={ROOT / 'BFM'}",
+            f"--data_root={photos}", f"--flist={photos / 'train.txt'}", f"--flist_val={photos / 'val.txt'}",
+            f"--checkpoints_dir={folder}", *more]
 
 
 @pytest.fixture

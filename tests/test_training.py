@@ -12,45 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import CPU, ROOT, arguments
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from datasets.synthetic_faces import SyntheticFaces
 from models.files import load_regressor
 from models.training import Trainer, make_scheduler, train
 from options.training import parse
-from util.coordinates import CROP_SIZE, flip_y
 from util.distributed import Processes
 from util.files import InputError
-from util.renderer import MeshRenderer
-
-CPU = Processes(torch.device("cpu"))
-QUICK = ["--gpu_ids=-1", "--net_recon=mobilenet_v3_large", "--image_size=64", "--batch_size=4", "--batch_size_val=4",
-         "--num_threads=0", "--w_feat=0", f"--bfm_folder={ROOT / 'BFM'}"]
-
-
-@pytest.fixture(scope="module")
-def photos(face_model, tmp_path_factory) -> Path:
-    """A folder of 12 photos with landmarks and masks, and datalists of all of them and of 5 for validation."""
-    folder = tmp_path_factory.mktemp("photos")
-    batch = SyntheticFaces(face_model, MeshRenderer(), seed=1, size=CROP_SIZE).batch(0, 12)
-    for name in ("landmarks", "mask"):
-        (folder / name).mkdir()
-    for i in range(12):
-        pixels = (255 * batch["photo"][i]).byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
-        Image.fromarray((255 * batch["mask"][i, 0]).byte().numpy()).save(folder / "mask" / f"{i:02d}.png")
-        np.savetxt(folder / "landmarks" / f"{i:02d}.txt", flip_y(batch["landmarks"][i].numpy(), CROP_SIZE))
-    lines = [f"mask/{i:02d}.png\n" for i in range(12)]
-    (folder / "train.txt").write_text("".join(lines))
-    (folder / "val.txt").write_text("".join(lines[:5]))
-    return folder
-
-
-def arguments(photos: Path, folder: Path, *more: str) -> list[str]:
-    return [*QUICK, f"--data_root={photos}", f"--flist={photos / 'train.txt'}", f"--flist_val={photos / 'val.txt'}",
-            f"--checkpoints_dir={folder}", *more]
 
 
 def start(*command, **options) -> subprocess.Popen:
