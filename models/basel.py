@@ -1,5 +1,4 @@
 """The front of the Basel Face Model 2009, with the expressions of Guo et al., from the files its users have."""
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,12 @@ TOPOLOGY_SHAPES = {"tri": (None, 3), "point_buf": (None, 8), "tri_mask2": (None,
                "frontmask2_idx": (None, 1), "skinmask": (1, None)}
 
 
-def is_there(folder: Path) -> bool:
-    """Whether the folder has all the files that the model is derived from. Raises InputError when a user plainly wants
-    it but a file is missing or of another model."""
+def missing_files(folder: Path) -> list[assets.Asset]:
+    """Of the files that the model is derived from, those that the folder has not. Raises InputError when a user plainly
+    wants the model but a file is missing or of another one."""
     missing = [asset for asset in assets.BASEL if not (folder / asset.name).is_file()]
     if not missing:
-        return True
+        return []
     problems = [asset.missing(folder / asset.name) for asset in missing]
     newer = [path for path in folder.glob("*.h5") if is_hdf5(path)]
     if newer and assets.MORPHABLE_MODEL in missing:
@@ -32,10 +31,7 @@ def is_there(folder: Path) -> bool:
     if newer or not {assets.MORPHABLE_MODEL, assets.EXPRESSIONS} <= {*missing}:
         raise InputError("the Basel Face Model 2009 is not complete (--bfm_model=open_face_model.npz takes the open "
                          "one):\n  " + "\n  ".join(problems))
-    if len(missing) < len(assets.BASEL):
-        warnings.warn(f"the open face model is taken: {folder} has not all of the Basel Face Model 2009, it lacks "
-                      f"{', '.join(asset.name for asset in missing)} ({assets.WHERE} to get them)", stacklevel=3)
-    return False
+    return missing
 
 
 def derive(folder: Path) -> dict[str, np.ndarray]:

@@ -24,26 +24,37 @@ FACE_MODEL_SHAPES = {
 
 def choose_face_model(folder: Path, name: str | None = None, checkpoint: dict | None = None) -> str:
     """The name of the face model to take from the folder: `name`, or, without one, that which the checkpoint's network
-    was trained with, else BFM_model_front.mat. Where that is not there and cannot be derived, it is the open model.
-    Raises InputError."""
-    name = name or trained_with(checkpoint or {}) or DEFAULT_MODEL
-    if name == DEFAULT_MODEL and not (folder / name).exists() and not basel.is_there(folder):
-        return OPEN_MODEL
-    return name
+    was trained with, or, without both, BFM_model_front.mat, and where that is not there and cannot be derived, the open
+    model. Raises InputError where it cannot take the place of BFM_model_front.mat."""
+    wanted = name or (trained_with(checkpoint) if checkpoint else DEFAULT_MODEL)
+    if wanted != DEFAULT_MODEL or (folder / wanted).exists():
+        return wanted
+    missing = basel.missing_files(folder)
+    if not missing:
+        return wanted
+    names = ", ".join(asset.name for asset in missing)
+    if name or checkpoint:
+        raise InputError(f"{folder / wanted} is missing, {assets.BASEL_FRONT.purpose}, and so are files that it could "
+                         f"be derived from, {names} ({assets.WHERE} to get them). --bfm_model={OPEN_MODEL} takes the "
+                         "open model, with which a network trained for the Basel model gives wrong faces")
+    if len(missing) < len(assets.BASEL):
+        warnings.warn(f"the open face model is taken: {folder} has not all of the Basel Face Model 2009, it lacks "
+                      f"{names} ({assets.WHERE} to get them)", stacklevel=2)
+    return OPEN_MODEL
 
 
-def trained_with(checkpoint: dict) -> str | None:
-    """The name of the face model that the checkpoint's network was trained with; None: it does not tell."""
-    options = checkpoint.get("options")   # the original's checkpoints have none
+def trained_with(checkpoint: dict) -> str:
+    """The name of the face model that the checkpoint's network was trained with."""
+    options = checkpoint.get("options")   # the original's checkpoints have none, and are for the Basel model
     name = options.get("bfm_model") if isinstance(options, dict) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) else DEFAULT_MODEL
 
 
-def load_face_model_data(folder: Path, name: str = DEFAULT_MODEL) -> dict[str, np.ndarray]:
+def load_face_model_data(folder: Path, name: str | None = None) -> dict[str, np.ndarray]:
     """The arrays of the face model `name` in the folder, in the layout of BFM_model_front.mat.
 
-    Where there is no BFM_model_front.mat, it is derived from the Basel Face Model 2009 in the folder and kept there;
-    without that model the open one takes its place. Raises InputError.
+    Where there is no BFM_model_front.mat, it is derived from the Basel Face Model 2009 in the folder and kept there.
+    Without a name it is that model, or, where it is not there, the open one. Raises InputError.
     """
     path = folder / choose_face_model(folder, name)
     if path.name == DEFAULT_MODEL and not path.exists():

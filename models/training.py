@@ -56,7 +56,8 @@ class Trainer:
         self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
 
         path = self.checkpoint_to_continue()
-        checkpoint = load_checkpoint(path) if path else None
+        source = path or self.pretrained_checkpoint()   # of the network
+        checkpoint = load_checkpoint(source) if source else None
         options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
         model, self.renderer = build_face_model(options, options.antialias)
         model = model.to(device)
@@ -73,12 +74,12 @@ class Trainer:
         if options.lr_policy == "plateau" and (self.validation is None or options.eval_batch_nums == 0):
             raise InputError("--lr_policy=plateau follows the validation, which --flist_val=none and "
                              "--eval_batch_nums=0 leave out: choose another")
+        self.network = build_regressor(checkpoint, source, options.net_recon) if source else self.new_network()
         self.restore(path, checkpoint)
 
     def restore(self, path: Path | None, checkpoint: dict | None):
-        """Build what is trained, from the checkpoint where there is one to continue from."""
+        """Build what trains the network, in the state of the checkpoint where there is a path to continue from."""
         options, device = self.options, self.processes.device
-        self.network = build_regressor(checkpoint, path, options.net_recon) if path else self.new_network()
         self.network.to(device, memory_format=torch.channels_last)
         if self.processes.size > 1:
             self.network = synchronise_batch_norm(self.network, device)
@@ -103,13 +104,16 @@ class Trainer:
             raise InputError(f"--continue_train: there is no checkpoint in {self.folder}")
         return path
 
+    def pretrained_checkpoint(self) -> Path | None:
+        options = self.options
+        if not options.pretrained_name:
+            return None
+        folder = options.checkpoints_dir / options.pretrained_name
+        path = newest_checkpoint(folder) if options.epoch == "latest" else None
+        return path or folder / f"epoch_{options.epoch}.pth"
+
     def new_network(self) -> Regressor:
         options = self.options
-        if options.pretrained_name:
-            folder = options.checkpoints_dir / options.pretrained_name
-            path = newest_checkpoint(folder) if options.epoch == "latest" else None
-            path = path or folder / f"epoch_{options.epoch}.pth"
-            return build_regressor(load_checkpoint(path), path, options.net_recon)
         name = options.net_recon or "resnet50"
         network = Regressor(name, options.use_last_fc)
         if name == "dlib_resnet29":

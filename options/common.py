@@ -96,9 +96,9 @@ def add_model_options(parser: Parser):
                                               "checkpoint tells")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
     group.add_argument("--bfm_model", default=None,
-                       help="the face model in bfm_folder; by default that which the checkpoint was trained with, else "
-                            "BFM_model_front.mat, which is made of the Basel Face Model 2009 there, and where that is "
-                            "not either, the open model open_face_model.npz")
+                       help="the face model in bfm_folder; by default that which the checkpoint was trained with, a "
+                            "published one with BFM_model_front.mat, which is made of the Basel Face Model 2009 there; "
+                            "without a checkpoint that one, or where it is not there open_face_model.npz")
     group.add_argument("--focal", type=above_zero, default=1015.0, help="focal length of the camera, px")
     group.add_argument("--center", type=above_zero, default=112.0,
                        help="principal point of the camera, px: half its image, which is the crop")

@@ -6,7 +6,13 @@ from conftest import filled
 from scipy.io import savemat
 
 from models.face_model import FaceModel
-from models.files import load_checkpoint, load_face_model_data, load_imagenet_init, load_regressor
+from models.files import (
+    choose_face_model,
+    load_checkpoint,
+    load_face_model_data,
+    load_imagenet_init,
+    load_regressor,
+)
 from models.regressor import Regressor
 from util.files import InputError
 
@@ -57,6 +63,23 @@ def test_arrays_that_are_no_face_model_are_named(arrays, load, name, change, mes
         arrays[name] = change(array)
     with pytest.raises(InputError, match=rf"model\.mat.*{message}"):
         load(arrays)
+
+
+@pytest.mark.parametrize("checkpoint", [
+    {"net_recon": {}}, {"net_recon": {}, "options": {"bfm_model": "BFM_model_front.mat"}},
+    {"net_recon": {}, "options": None}])
+def test_a_network_of_the_basel_model_is_not_taken_for_one_of_the_open_model(checkpoint, tmp_path):
+    with pytest.raises(InputError, match="BFM_model_front.mat is missing.*--bfm_model=open_face_model.npz"):
+        choose_face_model(tmp_path, None, checkpoint)
+    assert choose_face_model(tmp_path, "open_face_model.npz", checkpoint) == "open_face_model.npz"
+    (tmp_path / "BFM_model_front.mat").touch()
+    assert choose_face_model(tmp_path, None, checkpoint) == "BFM_model_front.mat"
+
+
+def test_the_open_model_is_taken_where_no_other_is_wanted(tmp_path):
+    assert choose_face_model(tmp_path) == "open_face_model.npz"
+    with pytest.raises(InputError, match="BFM_model_front.mat is missing"):
+        choose_face_model(tmp_path, "BFM_model_front.mat")
 
 
 @pytest.fixture

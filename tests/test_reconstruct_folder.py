@@ -29,10 +29,12 @@ from util.renderer import MeshRenderer
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """An untrained network, which predicts the mean face."""
+    """An untrained network, which predicts the mean face, M of the open model, and published without telling."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    (folder / "M").mkdir()
-    torch.save({"net_recon": Regressor("resnet18").state_dict()}, folder / "M" / "epoch_20.pth")
+    network = {"net_recon": Regressor("resnet18").state_dict()}
+    for name, more in (("M", {"options": {"bfm_model": "open_face_model.npz"}}), ("published", {})):
+        (folder / name).mkdir()
+        torch.save(network | more, folder / name / "epoch_20.pth")
     return folder
 
 
@@ -266,6 +268,20 @@ def test_wrong_usage(run_script, checkpoints, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_published_network_without_the_basel_model(reconstruct, photos, tmp_path):
+    """On another model its faces would be wrong."""
+    folder = tmp_path / "BFM"
+    folder.mkdir()
+    shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
+    done, results = reconstruct(photos, f"--bfm_folder={folder}", name="published")
+    assert done.returncode == 2
+    for part in ("BFM_model_front.mat is missing", "01_MorphableModel.mat", "util.assets", "--bfm_model=open_face"):
+        assert part in done.stderr
+    assert not results.exists()
+    done, _ = reconstruct(photos, f"--bfm_folder={folder}", "--bfm_model=open_face_model.npz", name="published")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_results_folder_that_cannot_be_written(run_script, photos, tmp_path):

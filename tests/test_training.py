@@ -222,9 +222,21 @@ def test_mixed_precision_gives_nearly_the_same_losses(photos, trained, tmp_path,
 def test_a_network_without_the_state_of_its_training_is_not_continued_but_started_from(photos, trained, tmp_path):
     (tmp_path / "m").mkdir()
     torch.save({"net_recon": weights(trained / "epoch_2.pth")}, tmp_path / "m" / "epoch_2.pth")
+    command = arguments(photos, tmp_path, "--bfm_model=open_face_model.npz")
     with pytest.raises(InputError, match="--pretrained_name=m"):
-        train(parse(arguments(photos, tmp_path, "--name=m")))
-    Trainer(parse(arguments(photos, tmp_path, "--name=n", "--pretrained_name=m")), CPU)
+        train(parse([*command, "--name=m"]))
+    Trainer(parse([*command, "--name=n", "--pretrained_name=m"]), CPU)
+
+
+def test_a_published_network_is_not_trained_on_with_another_face_model_unawares(photos, trained, tmp_path):
+    (tmp_path / "m").mkdir()
+    torch.save({"net_recon": weights(trained / "epoch_2.pth")}, tmp_path / "m" / "epoch_2.pth")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
+    for names in (["--name=m"], ["--name=n", "--pretrained_name=m"]):
+        with pytest.raises(InputError, match="BFM_model_front.mat is missing"):
+            train(parse(arguments(photos, tmp_path, f"--bfm_folder={folder}", *names)))
 
 
 def test_an_epoch_shorter_than_print_freq_is_reported_at_its_end(photos, tmp_path):
@@ -281,7 +293,8 @@ def test_a_checkpoint_of_the_original_is_continued(photos, trained, tmp_path):
     checkpoint = torch.load(trained / "epoch_1.pth", weights_only=True)
     (tmp_path / "m").mkdir()
     torch.save({key: checkpoint[key] for key in ("net_recon", "opt_00", "sched_00")}, tmp_path / "m" / "epoch_1.pth")
-    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--epoch_count=2")), CPU)
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--epoch_count=2",
+                                      "--bfm_model=open_face_model.npz")), CPU)
     assert trainer.epoch == 2
     assert trainer.optimiser.state_dict()["state"]
 
