@@ -18,6 +18,7 @@ from datasets.photo_folder import find_faces
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.alignment import align, five_points
 from util.coordinates import flip_y
+from util.devices import memory_errors_told
 from util.distributed import Processes, join_processes, leave_processes
 from util.face_detection import FaceDetector
 from util.files import InputError, atomic_write, remove_remnants, write_lines
@@ -118,21 +119,16 @@ def prepare(folder: TrainingFolder, options, processes: Processes) -> dict[str, 
     photos = PhotoPreparation(folder, names, options.overwrite, options.checkpoints_dir / "lm_model", options.verbose)
     workers = -(-options.num_threads // processes.local_size)
     loader = DataLoader(photos, batch_size=None, num_workers=workers, collate_fn=_as_is, in_order=False)
-    with Progress(len(photos), "photo", quiet=not processes.is_first) as progress:
-        try:
-            for outcome in loader:
-                if outcome.failure:
-                    raise OSError(outcome.failure)
-                if outcome.problem:
-                    skipped[outcome.name] = outcome.problem
-                    progress.say(f"left out: {outcome.problem}")
-                if outcome.remark:
-                    progress.say(outcome.remark)
-                progress.advance()
-        except RuntimeError as error:
-            raise InputError("a process that prepares photos was ended, as happens when memory runs out. What is done "
-                             f"stays; the same command goes on from there, --num_threads=1 takes least memory ({error})"
-                             ) from error
+    with memory_errors_told(), Progress(len(photos), "photo", quiet=not processes.is_first) as progress:
+        for outcome in loader:
+            if outcome.failure:
+                raise OSError(outcome.failure)
+            if outcome.problem:
+                skipped[outcome.name] = outcome.problem
+                progress.say(f"left out: {outcome.problem}")
+            if outcome.remark:
+                progress.say(outcome.remark)
+            progress.advance()
     return skipped
 
 

@@ -22,6 +22,7 @@ from models.regressor import Regressor, init_from_dlib
 from models.training_state import newest_checkpoint, save_checkpoint
 from util import assets
 from util.coordinates import CROP_SIZE
+from util.devices import memory_errors_told
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
@@ -37,10 +38,8 @@ def train(options: Namespace) -> int:
     """Train as the options say; returns the exit status. Raises InputError."""
     processes = join_processes(options.gpu_ids)
     try:
-        return Trainer(options, processes).run()
-    except torch.OutOfMemoryError as error:
-        raise InputError(f"the GPU has not enough memory for this --batch_size: give a smaller one, or --amp=bf16 "
-                         f"({error})") from error
+        with memory_errors_told():
+            return Trainer(options, processes).run()
     except OSError as error:   # a full disk, mostly
         raise InputError(f"{error}: the training in {options.checkpoints_dir / options.name} has stopped, the same "
                          "command continues from the newest checkpoint there") from error

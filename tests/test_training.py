@@ -143,6 +143,20 @@ def test_a_signal_saves_and_stops(photos, tmp_path):
     assert resumed.step == steps > 0
 
 
+def test_a_reader_that_is_killed_is_told_in_a_line(photos, tmp_path):
+    (tmp_path / "list.txt").write_text("mask/03.png\n" * 4000)
+    run = start("train.py", *arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}",
+                                       "--flist_val=none", "--save_latest_freq=1", "--num_threads=1"))
+    while not (tmp_path / "m" / "epoch_latest.pth").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    output, _ = run.communicate()
+    assert run.returncode == 2
+    assert "--num_threads=1" in output and "Traceback" not in output
+
+
 def assert_same_losses(folder: Path, other: Path):
     for dataset in ("train", "val"):
         one, two = (read_losses(path / "loss_log.txt", dataset) for path in (folder, other))

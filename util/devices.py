@@ -43,8 +43,8 @@ def memory_errors_told() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise InputError("the GPU has not enough memory: give a smaller --batch_size. What is done stays "
-                         f"({error})") from error
+        raise InputError("the GPU has not enough memory: give a smaller --batch_size, or in training "
+                         f"--amp=bf16. What is done stays ({error})") from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
