@@ -23,7 +23,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "mean face with --epoch=0; good numbers are 40, and 100")
     group.add_argument("--batch_size", type=positive, default=8, help="faces computed at once")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
-                       help="processes that read photos and threads that write results")
+                       help="processes that read photos and threads that write results, over all processes of torchrun "
+                            "on this machine")
     group.add_argument("--phase", default="test", help="accepted, no effect")
     group.add_argument("--dataset_mode", default=None, help="accepted, no effect")
     options = parse_arguments(parser, arguments)
