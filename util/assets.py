@@ -58,8 +58,9 @@ CHECKPOINT = Asset(
     "*/epoch_*.pth")
 IMAGENET = Asset(
     "init_model/resnet50-0676ba61.pth", "what training starts from (--init_path)",
-    "torchvision, weights IMAGENET1K_V1 of ResNet50, whose address python -c \"from torchvision.models import "
-    "ResNet50_Weights as w; print(w.IMAGENET1K_V1.url)\" prints (trained on ImageNet, for research)",
+    "torchvision, weights IMAGENET1K_V1 of the network (--net_recon); the address of ResNet50's python -c \"from "
+    "torchvision.models import ResNet50_Weights as w; print(w.IMAGENET1K_V1.url)\" prints (trained on ImageNet, for "
+    "research)",
     "init_model/*.pth")
 RECOGNITION = Asset(
     "recog_model/ms1mv3_arcface_r50_fp16/backbone.pth", "whose face it is, in training (--net_recog_path)",
