@@ -1,5 +1,10 @@
 """Errors of the scripts."""
+import errno
+import os
+
 import pytest
+
+from util.command import run_command
 
 
 @pytest.mark.parametrize("script, arguments", [
@@ -12,3 +17,11 @@ def test_verbose_adds_the_trace_to_the_message(run_script, script, arguments):
         assert run.returncode == 2
         assert run.stderr.splitlines()[-1].startswith(f"{script}: ")
         assert ("Traceback" in run.stderr) == verbose
+
+
+def test_a_full_disk_is_told_in_a_line(capsys):
+    def command() -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "skipped.txt")
+
+    assert run_command(command, verbose=False) == 2
+    assert capsys.readouterr().err.endswith("No space left on device: 'skipped.txt'\n")
