@@ -116,6 +116,9 @@ class Trainer:
         name = options.net_recon or "resnet50"
         network = Regressor(name, options.use_last_fc)
         if name == "dlib_resnet29":
+            if options.init_path:
+                raise InputError(f"--init_path={options.init_path}: a dlib_resnet29 starts from dlib's weights; leave "
+                                 "the option out")
             init_from_dlib(network)
             return network
         path = options.init_path or next(INIT_FOLDER.glob(f"{name}-*.pth"), None)
@@ -299,10 +302,12 @@ class Trainer:
     def summary(self) -> int:
         unreadable = [*self.data.unreadable, *(self.validation.unreadable if self.validation else ())]
         unreadable = sorted(set().union(*self.processes.gather(unreadable)))
-        if unreadable and self.processes.is_first:
-            path = self.folder / "unreadable.txt"
-            write_lines(path, unreadable)
-            self.say(f"{len(unreadable)} photos could not be read: {path}")
+        path = self.folder / "unreadable.txt"
+        if self.processes.is_first:
+            path.unlink(missing_ok=True)   # of an earlier run
+            if unreadable:
+                write_lines(path, unreadable)
+                self.say(f"{len(unreadable)} photos could not be read: {path}")
         return 1 if unreadable else 0
 
     def say(self, line: str):

@@ -280,6 +280,14 @@ def test_unreadable_photos_of_the_validation_do_not_stop_the_training(photos, tm
     command = arguments(photos, tmp_path, "--name=m", "--n_epochs=2", f"--flist_val={tmp_path / 'val.txt'}")
     assert train(parse(command)) == 1
     assert len((tmp_path / "m" / "unreadable.txt").read_text().splitlines()) == 2
+    (tmp_path / "val.txt").write_text("\n".join(lines))
+    assert train(parse([*command, "--n_epochs=3"])) == 0
+    assert not (tmp_path / "m" / "unreadable.txt").exists()
+
+
+def test_weights_of_another_network_are_refused(photos, tmp_path):
+    with pytest.raises(InputError, match="--init_path=imagenet.pth: .*dlib's weights"):
+        train(parse(arguments(photos, tmp_path, "--net_recon=dlib_resnet29", "--init_path=imagenet.pth")))
 
 
 @pytest.mark.parametrize("option", ["--scale_delta=1", "--scale_delta=-0.1", "--rot_angle=nan", "--w_lm=inf"])
