@@ -46,11 +46,14 @@ def above_zero(text: str) -> float:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the default value in every help text."""
+    """argparse with the default value in every help text, and errors of one line."""
 
     def __init__(self, description: str):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
                          allow_abbrev=False)
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message} (--help tells what there is)\n")   # without the usage: pages long
 
 
 def add_flag(group: argparse._ActionsContainer, name: str, default: bool, help: str):
