@@ -45,6 +45,22 @@ def above_zero(text: str) -> float:
     return value
 
 
+def from_zero(text: str) -> float:
+    """A finite number from 0."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
+
+
+def below_one(text: str) -> float:
+    """A number from 0 to below 1."""
+    value = from_zero(text)
+    if value >= 1:
+        raise ValueError
+    return value
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with the default value in every help text, and errors of one line."""
 

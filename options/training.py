@@ -11,29 +11,15 @@ from options.common import (
     add_base_options,
     add_flag,
     add_model_options,
+    below_one,
     count,
+    from_zero,
     natural,
     parse_arguments,
     positive,
 )
 
 RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")
-
-
-def from_zero(text: str) -> float:
-    """A finite number from 0."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError
-    return value
-
-
-def below_one(text: str) -> float:
-    """A number from 0 to below 1."""
-    value = from_zero(text)
-    if value >= 1:
-        raise ValueError
-    return value
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -1,6 +1,8 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -86,3 +88,16 @@ def run_script():
         return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "default"}, text=True,
                               capture_output=True)
     return run
+
+
+def wait_for(path: Path, process: subprocess.Popen):
+    """Until the process has written the file."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def kill_readers(process: subprocess.Popen):
+    """The processes that read photos for it."""
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)

@@ -1,17 +1,14 @@
 """test.py as a user runs it."""
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
-from conftest import EXAMPLES, ROOT
+from conftest import EXAMPLES, ROOT, kill_readers, wait_for
 from PIL import Image
 from scipy.io import loadmat
 
@@ -230,11 +227,8 @@ def test_where_a_reader_is_killed_what_is_done_stays(checkpoints, photos):
                "--batch_size=1", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
-    while not (results / "0.obj").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    wait_for(results / "0.obj", process)
+    kill_readers(process)
     _, errors = process.communicate()
     assert process.returncode == 2
     assert "--num_threads=1" in errors and "Traceback" not in errors

@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import CPU, ROOT, arguments
+from conftest import CPU, ROOT, arguments, kill_readers, wait_for
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -91,9 +90,7 @@ def test_a_killed_training_goes_on_as_if_never_killed(photos, trained, tmp_path)
     command = arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1", "--display_freq=2",
                         "--save_latest_freq=1")
     run = start("train.py", *command)
-    while not (tmp_path / "m" / "epoch_latest.pth").exists():
-        assert run.poll() is None
-        time.sleep(0.01)
+    wait_for(tmp_path / "m" / "epoch_latest.pth", run)
     run.kill()
     run.communicate()
     assert not (tmp_path / "m" / "epoch_2.pth").exists()
@@ -131,9 +128,7 @@ def test_a_broken_checkpoint_is_named(photos, trained, tmp_path):
 def test_a_signal_saves_and_stops(photos, tmp_path):
     run = start("train.py", *arguments(photos, tmp_path, "--name=m", "--n_epochs=1000", "--flist_val=none",
                                        "--save_epoch_freq=1000"))
-    while not (tmp_path / "m" / "epoch_latest.pth").exists():
-        assert run.poll() is None
-        time.sleep(0.01)
+    wait_for(tmp_path / "m" / "epoch_latest.pth", run)
     run.send_signal(signal.SIGTERM)
     output, _ = run.communicate()
     assert run.returncode == 128 + signal.SIGTERM
@@ -147,11 +142,8 @@ def test_a_reader_that_is_killed_is_told_in_a_line(photos, tmp_path):
     (tmp_path / "list.txt").write_text("mask/03.png\n" * 4000)
     run = start("train.py", *arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}",
                                        "--flist_val=none", "--save_latest_freq=1", "--num_threads=1"))
-    while not (tmp_path / "m" / "epoch_latest.pth").exists():
-        assert run.poll() is None
-        time.sleep(0.01)
-    for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split():
-        os.kill(int(child), signal.SIGKILL)
+    wait_for(tmp_path / "m" / "epoch_latest.pth", run)
+    kill_readers(run)
     output, _ = run.communicate()
     assert run.returncode == 2
     assert "--num_threads=1" in output and "Traceback" not in output
