@@ -198,7 +198,7 @@ def write_mask(mask: Path, path: Path, photo: np.ndarray, landmarks_checksum: st
     if landmarks_checksum:
         info.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
     with atomic_write(mask) as temporary:
-        Image.fromarray(skin_mask(photo)).save(temporary, pnginfo=info, compress_level=1)
+        Image.fromarray(skin_mask(photo)).convert("RGB").save(temporary, pnginfo=info, compress_level=1)
 
 
 def read_record(mask: Path) -> dict[str, str]:

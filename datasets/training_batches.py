@@ -34,7 +34,7 @@ class TrainingBatches:
         self.size = processes.share(options.batch_size, "--batch_size")
         self.rendered = {"flist": 0, "synthetic": self.size, "mixed": self.size // 2}[options.dataset_mode]
         if options.dataset_mode == "mixed" and not self.rendered:
-            raise InputError(f"--dataset_mode=mixed needs a --batch_size of 2 for each process, "
+            raise InputError("--dataset_mode=mixed needs a --batch_size of 2 for each process, "
                              f"{2 * processes.size} in all, not {options.batch_size}")
         self.unreadable: dict[str, None] = {}
         if options.dataset_mode == "synthetic":
