@@ -1,6 +1,7 @@
 """Face models and trained networks from their files."""
 import sys
 import warnings
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,13 @@ def choose_face_model(folder: Path, name: str | None = None, checkpoint: dict | 
     missing = basel.missing_files(folder)
     if not missing:
         return wanted
-    names = ", ".join(asset.name for asset in missing)
     if name or checkpoint:
         raise InputError(f"{folder / wanted} is missing, {assets.BASEL_FRONT.purpose}, and so are files that it could "
-                         f"be derived from, {names} ({assets.WHERE} to get them). --bfm_model={OPEN_MODEL} takes the "
-                         "open model, with which a network trained for the Basel model gives wrong faces")
+                         f"be derived from (--bfm_model={OPEN_MODEL} takes the open model, with which a network "
+                         "trained for the Basel model gives wrong faces):\n  "
+                         + "\n  ".join(asset.missing(folder / asset.name) for asset in missing))
     if len(missing) < len(assets.BASEL):
+        names = ", ".join(asset.name for asset in missing)
         warnings.warn(f"the open face model is taken: {folder} has not all of the Basel Face Model 2009, it lacks "
                       f"{names} ({assets.WHERE} to get them)", stacklevel=2)
     return OPEN_MODEL
@@ -45,9 +47,26 @@ def choose_face_model(folder: Path, name: str | None = None, checkpoint: dict | 
 
 def trained_with(checkpoint: dict) -> str:
     """The name of the face model that the checkpoint's network was trained with."""
-    options = checkpoint.get("options")   # the original's checkpoints have none, and are for the Basel model
-    name = options.get("bfm_model") if isinstance(options, dict) else None
+    name = _options(checkpoint).get("bfm_model")   # the original's checkpoints have none, and are for the Basel model
     return name if isinstance(name, str) else DEFAULT_MODEL
+
+
+def trained_camera(checkpoint: dict) -> dict[str, float]:
+    """The options of the camera that the checkpoint's network was trained with, as far as it tells."""
+    return {name: value for name, value in _options(checkpoint).items() if name in ("focal", "center", "camera_d")}
+
+
+def check_camera(options: Namespace, checkpoint: dict, path: Path):
+    """Raises InputError where the network of the checkpoint, read from the path, was trained with another camera."""
+    for name, value in trained_camera(checkpoint).items():
+        if value != getattr(options, name):
+            raise InputError(f"{path} was trained with --{name}={value}, not {getattr(options, name)}, so faces would "
+                             f"be wrong: give --{name}={value}")
+
+
+def _options(checkpoint: dict) -> dict:
+    options = checkpoint.get("options")
+    return options if isinstance(options, dict) else {}
 
 
 def load_face_model_data(folder: Path, name: str | None = None) -> dict[str, np.ndarray]:

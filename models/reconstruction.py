@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
 from models.coefficients import SIZE, SLICES, split
 from models.face_model import Face, FaceModel
-from models.files import build_regressor, choose_face_model, load_checkpoint, load_face_model_data
+from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_face_model_data
 from models.fitting import Fitter
 from util.coordinates import camera_to_world, crop_focal
 from util.devices import memory_errors_told
@@ -125,6 +125,7 @@ def build_reconstructor(options, device: torch.device) -> Reconstructor:
     if options.epoch != "0":
         path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         checkpoint = load_checkpoint(path)
+        check_camera(options, checkpoint, path)
         regressor = build_regressor(checkpoint, path, options.net_recon)
     options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
     face_model, renderer = build_face_model(options)

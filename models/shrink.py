@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from models.files import build_regressor, load_checkpoint, trained_with
+from models.files import build_regressor, load_checkpoint, trained_camera, trained_with
 from util.files import InputError, atomic_write
 
 
@@ -22,9 +22,10 @@ def shrink(source: Path, target: Path):
     state = build_regressor(checkpoint, source).half().state_dict()
     if not all(values.isfinite().all() for values in state.values()):
         raise InputError(f"{source} has weights too large for half precision")
+    options = {"bfm_model": trained_with(checkpoint)} | trained_camera(checkpoint)
     try:
         with atomic_write(target) as temporary:
-            torch.save({"net_recon": state, "options": {"bfm_model": trained_with(checkpoint)}}, temporary)
+            torch.save({"net_recon": state, "options": options}, temporary)
     except (OSError, RuntimeError) as error:   # PyTorch reports a missing folder and a full disk by RuntimeError
         raise InputError(f"cannot write {target}: {error}") from error
 

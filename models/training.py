@@ -13,13 +13,13 @@ from torch.nn.functional import interpolate
 
 from datasets.synthetic_faces import SyntheticFaces
 from datasets.training_batches import TrainingBatches, ValidationBatches
-from models.files import build_regressor, choose_face_model, load_checkpoint, load_imagenet_init
+from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_imagenet_init
 from models.objective import Objective
 from models.optimiser import BalancedAdam
 from models.recognition import load_recognition
 from models.reconstruction import build_face_model, render_over
 from models.regressor import Regressor, init_from_dlib
-from models.training_state import newest_checkpoint, save_checkpoint
+from models.training_state import finished_epochs, newest_checkpoint, save_checkpoint
 from util import assets
 from util.coordinates import CROP_SIZE
 from util.devices import memory_errors_told
@@ -57,6 +57,8 @@ class Trainer:
         path = self.checkpoint_to_continue()
         source = path or self.pretrained_checkpoint()   # of the network
         checkpoint = load_checkpoint(source) if source else None
+        if path:
+            check_camera(options, checkpoint, path)
         options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
         model, self.renderer = build_face_model(options, options.antialias)
         model = model.to(device)
@@ -133,7 +135,9 @@ class Trainer:
         try:
             self.optimiser.load_state_dict(checkpoint["opt_00"])
             self.scheduler = make_scheduler(self.optimiser, self.options, checkpoint["sched_00"])
-            if "step" in checkpoint:   # the original's have no more
+            if "step" not in checkpoint:   # the original's have no more
+                self.epoch = max(self.epoch, finished_epochs(path, checkpoint) + 1)
+            else:
                 self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
                 self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
                 self.scaler.load_state_dict(checkpoint["scaler"])

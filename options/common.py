@@ -23,10 +23,10 @@ def count(text: str) -> float:
 
 def natural(text: str) -> int:
     """A whole number from 0."""
-    value = int(text)
-    if value < 0:
+    value = float(text)   # 10. is one too
+    if value < 0 or value % 1:
         raise ValueError
-    return value
+    return int(value)
 
 
 def positive(text: str) -> int:

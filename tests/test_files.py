@@ -69,7 +69,8 @@ def test_arrays_that_are_no_face_model_are_named(arrays, load, name, change, mes
     {"net_recon": {}}, {"net_recon": {}, "options": {"bfm_model": "BFM_model_front.mat"}},
     {"net_recon": {}, "options": None}])
 def test_a_network_of_the_basel_model_is_not_taken_for_one_of_the_open_model(checkpoint, tmp_path):
-    with pytest.raises(InputError, match="BFM_model_front.mat is missing.*--bfm_model=open_face_model.npz"):
+    with pytest.raises(InputError, match=r"(?s)BFM_model_front.mat is missing.*--bfm_model=open_face_model.npz.*"
+                       "Exp_Pca.bin is missing.*get it from"):
         choose_face_model(tmp_path, None, checkpoint)
     assert choose_face_model(tmp_path, "open_face_model.npz", checkpoint) == "open_face_model.npz"
     (tmp_path / "BFM_model_front.mat").touch()

@@ -25,8 +25,14 @@ def test_the_suffix_takes_the_values_of_options():
         assert parse(["--name=a", "--suffix={epoch}_{focal:g}", "--epoch=3"]).name == "a_3_1015"
 
 
+def test_whole_numbers_may_have_a_point():
+    options = training.parse(["--vis_batch_nums=2.0", "--eval_batch_nums=20.", "--shift_pixs=1e1"])
+    assert (options.vis_batch_nums, options.eval_batch_nums, options.shift_pixs) == (2, 20, 10)
+
+
 @pytest.mark.parametrize("parse, argument", [
-    (testing.parse, "--fit_iters=inf"), (training.parse, "--n_epochs=inf"), (testing.parse, "--z_near=15"),
+    (testing.parse, "--fit_iters=1.5"), (testing.parse, "--fit_iters=inf"),
+    (training.parse, "--n_epochs=inf"), (testing.parse, "--z_near=15"),
     (training.parse, "--z_far=5"), (testing.parse, "--suffix={name.x}"), (testing.parse, "--suffix={none}"),
     (training.parse, "--suffix={}"), (training.parse, "--suffix={lr"), (training.parse, "--suffix={lr[0]}")])
 def test_wrong_values_are_told_with_their_option(parse, argument, capsys):

@@ -20,8 +20,8 @@ def checkpoint(tmp_path):
     network(torch.rand(2, 3, 64, 64)).sum().backward()
     optimiser.step()
     path = tmp_path / "epoch_2.pth"
-    torch.save({"net_recon": network.state_dict(), "opt_00": optimiser.state_dict(), "sched_00": {},
-                "options": {"bfm_model": "open_face_model.npz", "data_root": "/home/me"}, "epoch": 3}, path)
+    torch.save({"net_recon": network.state_dict(), "opt_00": optimiser.state_dict(), "sched_00": {}, "epoch": 3,
+                "options": {"bfm_model": "open_face_model.npz", "focal": 800.0, "data_root": "/home/me"}}, path)
     return path
 
 
@@ -40,10 +40,10 @@ def test_a_shrunk_checkpoint_is_small_and_predicts_the_same(checkpoint, tmp_path
     assert (found - expected).abs().max() < 1e-2 * expected.abs().max()
 
 
-def test_it_tells_the_face_model_and_nothing_of_who_trained_it(checkpoint, tmp_path):
+def test_it_tells_face_model_and_camera_and_nothing_of_who_trained_it(checkpoint, tmp_path):
     shrink(checkpoint, tmp_path / "small.pth")
     small = load_checkpoint(tmp_path / "small.pth")
-    assert small["options"] == {"bfm_model": "open_face_model.npz"}
+    assert small["options"] == {"bfm_model": "open_face_model.npz", "focal": 800.0}
     (tmp_path / "BFM_model_front.mat").touch()
     assert choose_face_model(tmp_path, None, small) == "open_face_model.npz"
     assert choose_face_model(tmp_path, "mine.npz", small) == "mine.npz"

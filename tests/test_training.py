@@ -16,7 +16,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.files import load_regressor
+from models.reconstruction import build_reconstructor
 from models.training import Trainer, make_scheduler, train
+from options import testing
 from options.training import parse
 from util.distributed import Processes
 from util.files import InputError
@@ -306,11 +308,24 @@ def test_a_new_experiment_starts_from_the_network_of_another(photos, trained, tm
 def test_a_checkpoint_of_the_original_is_continued(photos, trained, tmp_path):
     checkpoint = torch.load(trained / "epoch_1.pth", weights_only=True)
     (tmp_path / "m").mkdir()
-    torch.save({key: checkpoint[key] for key in ("net_recon", "opt_00", "sched_00")}, tmp_path / "m" / "epoch_1.pth")
-    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--epoch_count=2",
-                                      "--bfm_model=open_face_model.npz")), CPU)
-    assert trainer.epoch == 2
+    for name, finished in (("9", 8), ("12", 11), ("10", 9), ("latest", 11)):   # copied in any order
+        checkpoint["sched_00"]["last_epoch"] = finished
+        torch.save({key: checkpoint[key] for key in ("net_recon", "opt_00", "sched_00")},
+                   tmp_path / "m" / f"epoch_{name}.pth")
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--bfm_model=open_face_model.npz")), CPU)
+    assert trainer.epoch == 13
     assert trainer.optimiser.state_dict()["state"]
+    (tmp_path / "m" / "epoch_12.pth").unlink()
+    trainer = Trainer(parse(arguments(photos, tmp_path, "--name=m", "--bfm_model=open_face_model.npz")), CPU)
+    assert trainer.epoch == 12   # again, of which a part may be done
+
+
+def test_a_network_is_not_taken_for_one_of_another_camera(photos, trained, tmp_path):
+    camera = ["--name=m", "--focal=800"]
+    with pytest.raises(InputError, match=r"--focal=1015\.0, not 800"):
+        Trainer(parse(arguments(photos, trained.parent, *camera)), CPU)
+    with pytest.raises(InputError, match=r"--focal=1015\.0, not 800"):
+        build_reconstructor(testing.parse([*camera, "--epoch=2", f"--checkpoints_dir={trained.parent}"]), CPU.device)
 
 
 def test_the_face_model_of_the_training_is_recorded_and_taken_again(photos, trained, tmp_path):
