@@ -30,10 +30,9 @@ from util.skin_mask import skin_mask
 LANDMARKS, MASKS, SHEETS = "landmarks", "mask", "vis"
 MOST_ENLARGED = 4   # times, from photo to crop: a smaller face shows too little
 
-# What a mask of ours says in its PNG: how many bytes the photo had and their checksum, which older masks lack, and the
-# checksum of the landmarks if they are ours too. So a photo that has changed is told from one that was copied, and our
-# files from the user's.
-PHOTO_BYTES, PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo bytes", "photo crc32", "landmarks crc32"
+# What a mask of ours says in its PNG: the checksum of the photo, and that of the landmarks if they are ours too. So a
+# photo that has changed is told from one that was copied, and our files from the user's.
+PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo crc32", "landmarks crc32"
 
 
 @dataclass
@@ -193,7 +192,6 @@ def write_mask(mask: Path, path: Path, photo: np.ndarray, landmarks_checksum: st
     """Write the skin mask of the photo at `path`, with a record of how it came about. landmarks_checksum: of landmarks
     that are ours."""
     info = PngInfo()
-    info.add_text(PHOTO_BYTES, str(path.stat().st_size))
     info.add_text(PHOTO_CHECKSUM, checksum(path))
     if landmarks_checksum:
         info.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
@@ -205,20 +203,15 @@ def read_record(mask: Path) -> dict[str, str]:
     """What a mask of ours says of how it came about; empty where there is none."""
     try:
         with Image.open(mask) as image:
-            return image.info if PHOTO_BYTES in image.info else {}
+            return image.info if PHOTO_CHECKSUM in image.info else {}
     except BROKEN:
         return {}
 
 
 def has_changed(photo: Path, record: dict[str, str]) -> bool:
-    """Whether the photo is another than the mask with this record was made of. Its bytes are read where only they can
-    tell."""
-    if not record:
-        return False
+    """Whether the photo is another than the mask with this record was made of."""
     try:
-        if record[PHOTO_BYTES] != str(photo.stat().st_size):
-            return True
-        return PHOTO_CHECKSUM in record and record[PHOTO_CHECKSUM] != checksum(photo)
+        return bool(record) and record[PHOTO_CHECKSUM] != checksum(photo)
     except OSError:   # who prepares it will tell why it can't be read
         return True
 

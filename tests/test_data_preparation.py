@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import EXAMPLES, GOLDEN, ROOT
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 import data_preparation
 from datasets.training_photos import read_datalist, read_landmarks, read_sample
@@ -160,20 +159,6 @@ def test_an_edit_that_keeps_the_number_of_bytes_is_noticed(root, prepare):
     assert {path.name for path in after if after[path] != before[path]} == {"given.png"}
     mask = Image.open(folder / "mask" / "given.png")
     assert np.array_equal(np.asarray(mask), expected_mask(folder / "given.bmp"))
-
-
-def test_masks_that_record_only_the_number_of_bytes_stay(root, prepare):
-    """Those of an older version."""
-    photo = add_photo(root / "photos", "given.bmp")
-    (root / "photos" / "mask").mkdir()
-    info = PngInfo()
-    info.add_text("photo bytes", str(photo.stat().st_size))
-    mask = root / "photos" / "mask" / "given.png"
-    Image.new("L", (224, 224)).save(mask, pnginfo=info)
-    os.utime(mask, (0, 0))
-    before = written(mask.parent)
-    assert prepare("--img_folder", "photos") == 0
-    assert written(mask.parent) == before
 
 
 def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
