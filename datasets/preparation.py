@@ -87,7 +87,7 @@ def scan(path: Path, overwrite: bool) -> TrainingFolder:
     with os.scandir(path / LANDMARKS) as entries:
         landmarks = {entry.name for entry in entries}
     with os.scandir(path / MASKS) as entries:
-        mask_times = {entry.name: entry.stat().st_mtime_ns for entry in entries}
+        mask_times = {entry.name: last_change(entry.stat()) for entry in entries}
     first: dict[str, str] = {}
     for photo in photos:
         name, mask = photo.name, f"{photo.stem}.png"
@@ -100,10 +100,15 @@ def scan(path: Path, overwrite: bool) -> TrainingFolder:
         else:
             folder.masks[name] = mask
             if (overwrite or f"{photo.stem}.txt" not in landmarks or mask not in mask_times
-                    or photo.stat().st_mtime_ns > mask_times[mask]
+                    or last_change(photo.stat()) > mask_times[mask]
                     and has_changed(photo, read_record(path / MASKS / mask))):
                 folder.todo.append(name)
     return folder
+
+
+def last_change(file: os.stat_result) -> int:
+    """When a file got its content or its place, ns: a moved or copied one may keep an old time of writing."""
+    return max(file.st_mtime_ns, file.st_ctime_ns)
 
 
 def is_a_line(text: str) -> bool:

@@ -161,6 +161,20 @@ def test_an_edit_that_keeps_the_number_of_bytes_is_noticed(root, prepare):
     assert np.array_equal(np.asarray(mask), expected_mask(folder / "given.bmp"))
 
 
+def test_an_older_photo_put_in_the_place_of_another_is_noticed(root, photos, prepare):
+    older = root / "older.jpg"
+    Image.fromarray(np.roll(EXAMPLE, 40, axis=1)).save(older)
+    os.utime(older, (0, 0))
+    assert prepare("--img_folder", "photos") == 0
+    before = read_landmarks(photos / "landmarks" / "searched.txt")
+    older.replace(photos / "searched.jpg")
+    assert prepare("--img_folder", "photos") == 0
+    moved = read_landmarks(photos / "landmarks" / "searched.txt") - before
+    assert np.abs(moved - [120, 0]).max() < 6   # the first photo began 80 px further right
+    mask = Image.open(photos / "mask" / "searched.png")
+    assert np.array_equal(np.asarray(mask), expected_mask(photos / "searched.jpg"))
+
+
 def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
     folder = root / "photos"
     add_photo(folder, "damaged.png")
@@ -169,7 +183,7 @@ def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
     content = bytearray(mask.read_bytes())
     content[8:12] = (5).to_bytes(4)   # the length of its first chunk
     mask.write_bytes(content)
-    os.utime(mask, (0, 0))
+    (folder / "damaged.png").touch()   # so that the mask's record is looked for
     add_photo(folder, "good.png")
     assert prepare("--img_folder", "photos") == 0
     assert (folder / "mask" / "good.png").exists()
