@@ -76,8 +76,10 @@ def reconstruct(photos: Path, checkpoints: Path, options: list[str]) -> Path:
         for checkpoint in experiment.glob("epoch_*.pth"):
             (checkpoints / experiment.name).mkdir(parents=True, exist_ok=True)
             (checkpoints / experiment.name / checkpoint.name).symlink_to(checkpoint)
-    subprocess.run([sys.executable, ROOT / "test.py", *options, f"--img_folder={photos}",
-                    f"--checkpoints_dir={checkpoints}"], cwd=ROOT)
+    done = subprocess.run([sys.executable, ROOT / "test.py", *options, f"--img_folder={photos}",
+                           f"--checkpoints_dir={checkpoints}"], cwd=ROOT)
+    if done.returncode not in (0, 1):   # it has said why
+        sys.exit(done.returncode)
     results, = checkpoints.glob("*/results/*/*")
     return results
 
