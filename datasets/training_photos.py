@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, default_collate
 from datasets.augmentation import Augmentation
 from util.alignment import align, five_points
 from util.coordinates import flip_y, photo_to_crop
-from util.face_detection import check_points_inside
+from util.face_detection import check_points_inside, read_points
 from util.files import InputError
 from util.photos import SUFFIXES, read_photo
 
@@ -164,15 +164,12 @@ def _reduction(landmarks: np.ndarray) -> int:
 
 
 def read_landmarks(path: Path) -> np.ndarray:
-    """Read 68 landmarks, one `x y` a line -> (68, 2) float64 px in the photo, y down. Raises InputError."""
-    try:
-        landmarks = np.array([line.split() for line in path.read_text().splitlines() if line.strip()], dtype=np.float64)
-    except FileNotFoundError as error:
-        raise InputError(f"the landmarks {path} do not exist: let data_preparation.py find them") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the landmarks {path}: {error}") from error
-    if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
-        raise InputError(f"{path} must have 68 lines, each x and y of a landmark in pixels of the photo")
+    """Read 68 landmarks by `read_points` -> (68, 2) float64 px in the photo, y down. Raises InputError."""
+    if not path.exists():
+        raise InputError(f"the landmarks {path} do not exist: let data_preparation.py find them")
+    landmarks = read_points(path)
+    if len(landmarks) != 68:
+        raise InputError(f"{path} has {len(landmarks)} points, expected the 68 landmarks, one a line")
     return landmarks
 
 

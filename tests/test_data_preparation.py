@@ -234,7 +234,7 @@ def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
     assert masks_listed(root) == ["photos/mask/good.png"]
     assert {path: content for path, content in written(folder).items() if path in users} == users
     reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224", "line": "on one line",
-               "points67": "must have 68 lines", "words": "cannot read the landmarks", "noface": "no face found",
+               "points67": "has 67 points", "words": "two numbers in each line", "noface": "no face found",
                "detections4": "has 4 points", "empty": "not a photo", "text": "not a photo", "broken": "cannot read",
                "good.png": "good.jpg has landmarks of the same name", "line\\nbreak": "rename", "caf\\udce9": "rename"}
     skipped = (folder / "skipped.txt").read_text().splitlines()

@@ -1,7 +1,6 @@
 """Faces: points read from files, and found in the example photos."""
 
 import builtins
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,6 @@ EXAMPLES = Path(__file__).parents[1] / "datasets" / "examples"
 PHOTOS = ["astronaut.png", "grace_hopper.jpg"]
 POINTS = [[100, 100], [160, 101], [130, 135], [105, 165], [155, 166]]
 
-needs_models = pytest.mark.skipif(
-    importlib.util.find_spec("dlib") is None or importlib.util.find_spec("face_recognition_models") is None,
-    reason="dlib and face_recognition_models are not installed")
-
 
 def write(path, text):
     path.write_text(text)
@@ -30,7 +25,7 @@ def write(path, text):
 @pytest.mark.parametrize("separator", [" ", "\t", ",", ", "])
 def test_reads_five_points(tmp_path, separator):
     text = "".join(f"{x}{separator}{y}\r\n" for x, y in POINTS)
-    points = read_detections(write(tmp_path / "a.txt", "# eyes, nose, mouth\n" + text + "\n"))
+    points = read_detections(write(tmp_path / "a.txt", "\ufeff# eyes, nose, mouth\n" + text + "\n"))
     assert points.shape == (5, 2) and points.tolist() == POINTS
 
 
@@ -44,19 +39,20 @@ def test_68_landmarks_are_reduced_to_five_points(tmp_path):
     ("1 2\n3 4\n5 6\n7 8\n", "4 points"),
     ("1 2\n3 4\n5 6\n7 8\n9 9\n1 1\n", "6 points"),
     ("", "0 points"),
-    ("1 2\n3 4\n5 nan\n7 8\n9 9\n", "line 3"),
-    ("1 2\n3 inf\n5 6\n7 8\n9 9\n", "line 2"),
-    ("1 2\n3 4\n5 6 7\n7 8\n9 9\n", "line 3"),
-    ("x y\n1 2\n3 4\n5 6\n7 8\n9 9\n", "line 1"),
+    ("1 2\n3 4\n5 nan\n7 8\n9 9\n", "two numbers in each line"),
+    ("1 2\n3 inf\n5 6\n7 8\n9 9\n", "two numbers in each line"),
+    ("1 2\n3 4\n5 6 7\n7 8\n9 9\n", "two numbers in each line"),
+    ("1 2 3\n" * 5, "two numbers in each line"),
+    ("x y\n1 2\n3 4\n5 6\n7 8\n9 9\n", "two numbers in each line"),
     ("5 5\n" * 5, "same"),
 ])
-def test_bad_points_are_refused_by_file_and_line(tmp_path, text, message):
+def test_bad_points_are_refused_by_file(tmp_path, text, message):
     with pytest.raises(InputError, match=f"face.txt.*{message}"):
         read_detections(write(tmp_path / "face.txt", text))
 
 
 def test_missing_and_binary_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="gone.txt does not exist"):
+    with pytest.raises(InputError, match="gone.txt"):
         read_detections(tmp_path / "gone.txt")
     (tmp_path / "face.txt").write_bytes(b"\xff\xfe\x00\x9c")
     with pytest.raises(InputError, match="face.txt"):
@@ -81,7 +77,6 @@ def eye_distance(points):
     return np.linalg.norm(points[1] - points[0])
 
 
-@needs_models
 @pytest.mark.parametrize("name", PHOTOS)
 def test_finds_the_face_of_the_example_photos(detector, name):
     faces = detector.detect(read_photo(EXAMPLES / name))
@@ -93,7 +88,6 @@ def test_finds_the_face_of_the_example_photos(detector, name):
     assert (points > (x0, y0)).all() and (points < (x1, y1)).all()
 
 
-@needs_models
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_finds_turned_faces(detector, turns):
     photo = read_photo(EXAMPLES / "grace_hopper.jpg")
@@ -107,7 +101,6 @@ def test_finds_turned_faces(detector, turns):
     np.testing.assert_allclose(turned.landmarks, landmarks, atol=0.1 * eye_distance(five_points(landmarks)))
 
 
-@needs_models
 def test_finds_several_faces_largest_first(detector):
     astronaut = read_photo(EXAMPLES / "astronaut.png")
     hopper = read_photo(EXAMPLES / "grace_hopper.jpg")
@@ -117,7 +110,6 @@ def test_finds_several_faces_largest_first(detector):
     assert [face.landmarks[30, 0] > 512 for face in faces] == [True, False]
 
 
-@needs_models
 def test_finds_a_small_face_in_a_large_photo(detector):
     photo = np.full((1800, 2000, 3), 90, np.uint8)
     photo[1000:1512, 700:1212] = read_photo(EXAMPLES / "astronaut.png")
@@ -126,13 +118,11 @@ def test_finds_a_small_face_in_a_large_photo(detector):
     np.testing.assert_allclose(five_points(face.landmarks), points, atol=0.08 * eye_distance(points))
 
 
-@needs_models
 @pytest.mark.parametrize("shape", [(200, 150, 3), (1, 1, 3), (3, 400, 3)])
 def test_no_face_gives_an_empty_list(detector, shape):
     assert detector.detect(np.full(shape, 128, np.uint8)) == []
 
 
-@needs_models
 def test_landmarks_at_known_points(detector):
     photo = read_photo(EXAMPLES / "grace_hopper.jpg")
     points = read_detections(EXAMPLES / "detections" / "grace_hopper.txt")
@@ -144,7 +134,6 @@ def test_landmarks_at_known_points(detector):
     np.testing.assert_allclose(mirrored[8], (photo.shape[1] - 1 - landmarks[8, 0], landmarks[8, 1]), atol=3)
 
 
-@needs_models
 def test_landmarks_of_a_face_off_the_photo_are_refused(detector):
     points = STANDARD_POINTS[:, :2] * (100, -100) + 5000
     with pytest.raises(InputError, match="outside"):

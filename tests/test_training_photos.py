@@ -179,9 +179,9 @@ def crop_mask(path):
     ("mask", replace_by(b"no picture"), "mask.3.png is not a photo"),
     ("mask", crop_mask, "mask.3.png has not the size of the upright photo .*photos.3.png"),
     ("landmarks", lambda path: path.unlink(), "landmarks.3.txt do not exist"),
-    ("landmarks", replace_by(b"1 2\n" * 67), "landmarks.3.txt must have 68 lines"),
-    ("landmarks", replace_by(b"1 2\n" * 67 + b"3\n"), "cannot read the landmarks .*3.txt"),
-    ("landmarks", replace_by(b"1 2\n" * 67 + b"nan 2\n"), "landmarks.3.txt must have 68 lines"),
+    ("landmarks", replace_by(b"1 2\n" * 67), "landmarks.3.txt has 67 points"),
+    ("landmarks", replace_by(b"1 2\n" * 67 + b"3\n"), "landmarks.3.txt must have two numbers in each line"),
+    ("landmarks", replace_by(b"1 2\n" * 67 + b"nan 2\n"), "landmarks.3.txt must have two numbers in each line"),
     ("landmarks", replace_by(b"1 2\n" * 68), "landmarks.3.txt: the five points"),
     ("landmarks", replace_by(b"9000 2\n" * 68), "landmarks.3.txt: the points lie outside the photo of 300 x 260"),
 ])

@@ -43,37 +43,34 @@ class Face:
     landmarks: np.ndarray
 
 
-def read_detections(path):
-    """Read five points of a face from a text file -> (5, 2) float64 px, y down.
+def read_points(path: Path) -> np.ndarray:
+    """Read points of a face from a text file -> (N, 2) float64 px, y down.
 
-    One point a line, x and y parted by spaces or a comma: eye left and right in the image, nose tip, mouth
-    corner left and right; or the 68 landmarks, which are reduced to them. Empty lines and `#` comments are skipped.
-    Raises InputError naming the file and the line.
+    One point a line, x and y parted by spaces or a comma. Empty lines and `#` comments are skipped.
+    Raises InputError naming the file.
     """
-    path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise InputError(f"the file of face points {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the file of face points {path}: {error}") from error
-    points = []
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#")[0].replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            point = [float(word) for word in words]
-        except ValueError:
-            point = []
-        if len(point) != 2 or not all(map(math.isfinite, point)):
-            raise InputError(f"{path}, line {number}: expected two numbers, x and y in pixels, "
-                             f"not {line.strip()!r}")
-        points.append(point)
+        text = path.read_text(encoding="utf-8-sig").replace(",", " ").strip()
+        points = np.loadtxt(text.splitlines(), ndmin=2) if text else np.empty((0, 2))
+        if points.shape[1] != 2 or not np.isfinite(points).all():
+            raise ValueError
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} must have two numbers in each line, x and y of a point in pixels") from error
+    return points
+
+
+def read_detections(path: Path) -> np.ndarray:
+    """Read five points of a face by `read_points` -> (5, 2) float64 px, y down.
+
+    Eye left and right in the image, nose tip, mouth corner left and right; or the 68 landmarks, which are reduced to
+    them. Raises InputError naming the file.
+    """
+    points = read_points(path)
     if len(points) not in (5, 68):
         raise InputError(f"{path} has {len(points)} points, expected 5: left eye, right eye, nose tip, "
                          "left and right mouth corner, as seen in the photo; or the 68 landmarks")
-    points = np.array(points)
     if len(points) == 68:
         points = five_points(points)
     if np.ptp(points, axis=0).max() < 1:
