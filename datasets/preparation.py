@@ -101,7 +101,8 @@ def scan(path: Path, overwrite: bool) -> TrainingFolder:
             folder.masks[name] = mask
             if (overwrite or f"{photo.stem}.txt" not in landmarks or mask not in mask_times
                     or last_change(photo.stat()) > mask_times[mask]
-                    and has_changed(photo, read_record(path / MASKS / mask))):
+                    and has_changed(photo, read_record(path / MASKS / mask))
+                    or are_broken(path / LANDMARKS / f"{photo.stem}.txt")):   # who prepares it will tell why
                 folder.todo.append(name)
     return folder
 
@@ -109,6 +110,14 @@ def scan(path: Path, overwrite: bool) -> TrainingFolder:
 def last_change(file: os.stat_result) -> int:
     """When a file got its content or its place, ns: a moved or copied one may keep an old time of writing."""
     return max(file.st_mtime_ns, file.st_ctime_ns)
+
+
+def are_broken(landmarks: Path) -> bool:
+    try:
+        read_landmarks(landmarks)
+    except InputError:
+        return True
+    return False
 
 
 def is_a_line(text: str) -> bool:

@@ -249,6 +249,25 @@ def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
     assert len((folder / "skipped.txt").read_text().splitlines()) == len(reasons) - 2
 
 
+def test_broken_landmarks_are_named_where_the_mask_is_there(root, prepare):
+    """After they were prepared, or with a mask that came along with them."""
+    folder = root / "photos"
+    for name in ("cut.png", "own.png", "good.png"):
+        add_photo(folder, name)
+    (folder / "mask").mkdir()
+    Image.new("RGB", (224, 224)).save(folder / "mask" / "own.png")
+    np.savetxt(folder / "landmarks" / "own.txt", FACE[:60])
+    assert prepare("--img_folder", "photos") == 1
+    assert masks_listed(root) == ["photos/mask/cut.png", "photos/mask/good.png"]
+    np.savetxt(folder / "landmarks" / "cut.txt", FACE[:60])
+    os.utime(folder / "landmarks" / "cut.txt", (0, 0))
+    assert prepare("--img_folder", "photos") == 1
+    assert masks_listed(root) == ["photos/mask/good.png"]
+    skipped = (folder / "skipped.txt").read_text().splitlines()
+    assert [line.split(" has ")[0] for line in skipped] == [f"{name}.png: photos/landmarks/{name}.txt"
+                                                            for name in ("cut", "own")]
+
+
 def test_the_largest_of_several_faces_is_taken_and_said_so(root, capsys, prepare):
     folder = root / "photos"
     folder.mkdir()
@@ -285,8 +304,8 @@ def test_contact_sheets_show_every_hundredth_photo(root, prepare):
             (folder / name).hardlink_to((folder / name).with_stem("0000"))
     assert prepare("--img_folder", "photos") == 0
     assert Image.open(folder / "vis" / "sheet_001.jpg").size == (3 * 224, 240)
-    (folder / "landmarks" / "0100.txt").unlink()
-    np.savetxt(folder / "landmarks" / "0100.txt", FACE[:67])
+    (folder / "mask" / "0100.png").unlink()
+    Image.new("L", (8, 8)).save(folder / "mask" / "0100.png")
     assert prepare("--img_folder", "photos") == 0
     sheet = np.asarray(Image.open(folder / "vis" / "sheet_001.jpg")).astype(int)
     assert np.abs(sheet[:224, :224] - sheet[:224, 448:]).mean() < 5
