@@ -21,7 +21,7 @@ class AlignedFace(NamedTuple):
     name: str                      # of its result files
     crop: np.ndarray               # (224, 224, 3) uint8 RGB
     trans_params: np.ndarray       # (5,) the way back to the photo, see util.coordinates
-    landmarks: np.ndarray          # given: (5, 2); found for a fit: (68, 2)
+    landmarks: np.ndarray          # (5, 2) or, for a fit or where they are given, (68, 2)
     attention: np.ndarray | None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully
 
 
@@ -71,18 +71,19 @@ class PhotoFolder(Dataset):
 
     def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
         height = photo.shape[0]
-        crop, trans_params = align(photo, flip_y(points, height))
-        if not self.for_fit:
-            return AlignedFace(name, crop, trans_params, photo_to_crop(flip_y(points, height), trans_params), None)
-        landmarks = self.landmark_detector.predict_landmarks(photo, points)
-        landmarks = photo_to_crop(flip_y(landmarks, height), trans_params)
-        return AlignedFace(name, crop, trans_params, landmarks, attention_mask(crop, landmarks))
+        crop, trans_params = align(photo, flip_y(points if len(points) == 5 else five_points(points), height))
+        if self.for_fit and len(points) == 5:
+            points = self.landmark_detector.predict_landmarks(photo, points)
+        landmarks = photo_to_crop(flip_y(points, height), trans_params)
+        return AlignedFace(name, crop, trans_params, landmarks,
+                           attention_mask(crop, landmarks) if self.for_fit else None)
 
 
 def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
                all_faces: bool = False) -> tuple[list[np.ndarray], str]:
-    """Five points (5, 2) px, y down, of the face in detections/ beside the photo, else of the largest found, or of each
-    one found; and a remark, if any. Raises InputError where there is none."""
+    """Points of the face in detections/ beside the photo, five (5, 2) or all 68 (68, 2) px, y down, as they stand
+    there; else five of the largest found, or of each one found. And a remark, if any. Raises InputError where there is
+    none."""
     given = path.parent / "detections" / f"{path.stem}.txt"
     if given.exists() and not all_faces:
         points = read_detections(given)

@@ -192,7 +192,7 @@ class PhotoPreparation(Dataset):
                 write_mask(mask, path, photo)
             return ""
         (points,), remark = find_faces(path, photo, self.detector)
-        found = self.landmark_detector.predict_landmarks(photo, points)
+        found = points if len(points) == 68 else self.landmark_detector.predict_landmarks(photo, points)
         check_face(photo, found, path)
         landmarks.unlink(missing_ok=True)   # ours, of a photo that has changed
         with atomic_write(landmarks) as temporary:

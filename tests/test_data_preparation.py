@@ -108,6 +108,13 @@ def test_from_photos_to_training_samples(root, photos):
     assert first[1].mean() == pytest.approx(second[1].mean(), rel=0.1)
 
 
+def test_given_landmarks_are_taken(root, photos, prepare):
+    landmarks = FACE * 0.8 + [120, 20]   # about where the face is
+    np.savetxt(photos / "detections" / "astronaut.txt", landmarks)
+    assert prepare("--img_folder", "photos") == 0
+    np.testing.assert_allclose(read_landmarks(photos / "landmarks" / "astronaut.txt"), landmarks, atol=0.001)
+
+
 def test_what_is_done_stays_and_the_rest_is_done(root, photos, prepare):
     assert prepare("--img_folder", "photos") == 0
     before = written(photos)

@@ -1,10 +1,15 @@
+import shutil
+
 import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
 
 from datasets.photo_folder import PhotoFolder
-from util.face_detection import Face
+from util.alignment import five_points
+from util.coordinates import crop_to_photo, flip_y
+from util.face_detection import Face, FaceDetector
+from util.photos import read_photo
 
 EXAMPLE = ROOT / "datasets" / "examples" / "grace_hopper.jpg"
 
@@ -17,6 +22,25 @@ def test_a_face_that_cannot_be_aligned_does_not_take_the_others_along():
     photo = folder[0]
     assert [each.name for each in photo.faces] == ["grace_hopper_0", "grace_hopper_2"]
     assert "face 1: the five points" in photo.problem
+
+
+@pytest.mark.parametrize("for_fit", [False, True])
+def test_given_landmarks_are_taken_and_the_crop_is_that_of_their_five_points(tmp_path, for_fit):
+    shutil.copy(EXAMPLE, tmp_path)
+    detections = tmp_path / "detections" / "grace_hopper.txt"
+    detections.parent.mkdir()
+    photo = read_photo(EXAMPLE)
+    landmarks = FaceDetector().detect(photo)[0].landmarks + np.random.default_rng(0).normal(0, 5, (68, 2))
+
+    def face(points):
+        np.savetxt(detections, points)
+        return PhotoFolder([tmp_path / EXAMPLE.name], for_fit)[0].faces[0]
+
+    five, given = face(five_points(landmarks)), face(landmarks)
+    assert np.array_equal(given.crop, five.crop)
+    in_photo = flip_y(crop_to_photo(given.landmarks, given.trans_params), photo.shape[0])
+    np.testing.assert_allclose(in_photo, landmarks, atol=1e-6)
+    assert (given.attention is not None) == for_fit
 
 
 @pytest.mark.parametrize("verbose", [False, True])

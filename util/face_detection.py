@@ -62,24 +62,22 @@ def read_points(path: Path) -> np.ndarray:
 
 
 def read_detections(path: Path) -> np.ndarray:
-    """Read five points of a face by `read_points` -> (5, 2) float64 px, y down.
+    """Read a face by `read_points` -> (5, 2) or (68, 2) float64 px, y down.
 
-    Eye left and right in the image, nose tip, mouth corner left and right; or the 68 landmarks, which are reduced to
-    them. Raises InputError naming the file.
+    Eye left and right in the image, nose tip, mouth corner left and right; or the 68 landmarks.
+    Raises InputError naming the file.
     """
     points = read_points(path)
     if len(points) not in (5, 68):
         raise InputError(f"{path} has {len(points)} points, expected 5: left eye, right eye, nose tip, "
                          "left and right mouth corner, as seen in the photo; or the 68 landmarks")
-    if len(points) == 68:
-        points = five_points(points)
     if np.ptp(points, axis=0).max() < 1:
-        raise InputError(f"{path}: all five points are the same")
+        raise InputError(f"{path}: all points are the same")
     return points
 
 
 def check_points_inside(points, width, height, source):
-    """Raise InputError unless (5, 2) points lie in a photo of that size, or a little outside it.
+    """Raise InputError unless points (N, 2) lie in a photo of that size, or a little outside it.
 
     source: the file or option the points come from, for the message.
     """
