@@ -51,11 +51,8 @@ class PhotoFolder(Dataset):
         path = self.photos[index]
         try:
             return self.read(path)
-        except InputError as error:
-            return Photo(path, [], str(error))
         except Exception as error:   # one photo must not stop the others
-            return Photo(path, [], f"{path}: {type(error).__name__}: {error}",
-                         traceback.format_exc() if self.verbose else "")
+            return Photo(path, [], *problem_and_remark(error, path, self.verbose))
 
     def read(self, path: Path) -> Photo:
         photo = read_photo(path)
@@ -77,6 +74,14 @@ class PhotoFolder(Dataset):
         landmarks = photo_to_crop(flip_y(points, height), trans_params)
         return AlignedFace(name, crop, trans_params, landmarks,
                            attention_mask(crop, landmarks) if self.for_fit else None)
+
+
+def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[str, str]:
+    """Why an error leaves the photo out, and, with verbose, the trace of an unexpected one."""
+    if isinstance(error, InputError):
+        return str(error), ""
+    return (f"{photo}: {type(error).__name__}: {error}",
+            "".join(traceback.format_exception(error)) if verbose else "")
 
 
 def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,

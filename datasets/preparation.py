@@ -1,6 +1,5 @@
 """Folders of photos -> a training set: 68 landmarks and a skin mask beside each photo, and the lists of all."""
 import os
-import traceback
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.contact_sheet import write_contact_sheets
-from datasets.photo_folder import find_faces
+from datasets.photo_folder import find_faces, problem_and_remark
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.alignment import align, five_points
 from util.coordinates import flip_y
@@ -170,13 +169,10 @@ class PhotoPreparation(Dataset):
         name, mask = self.names[index]
         try:
             return Outcome(name, remark=self.prepare(self.folder / name, self.folder / MASKS / mask))
-        except InputError as error:
-            return Outcome(name, problem=str(error))
         except OSError as error:
             return Outcome(name, failure=f"landmarks or mask of {self.folder / name}: {error}")
         except Exception as error:   # one photo must not stop the others
-            return Outcome(name, problem=f"{self.folder / name}: {type(error).__name__}: {error}",
-                           remark=traceback.format_exc() if self.verbose else "")
+            return Outcome(name, *problem_and_remark(error, self.folder / name, self.verbose))
 
     def prepare(self, path: Path, mask: Path) -> str:
         """Write landmarks and mask of a photo, unless they are there; returns a remark. Raises InputError, OSError."""
