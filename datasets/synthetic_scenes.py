@@ -18,12 +18,12 @@ MOUTH_COLOR, TONGUE_COLOR, TEETH_COLOR = [.12, .04, .04], [.45, .18, .17], [.75,
 
 class Head:
     """Posed heads in their crops. points: landmarks (B, 68, 3) of the unposed faces; rotation (B, 3, 3), trans (B, 3);
-    focal, center, camera_d: of the face model."""
+    focal, camera_d: of the face model."""
 
-    def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float, center: float,
+    def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float,
                  camera_d: float):
         self.points, self.rotation, self.trans = points, rotation, trans
-        self.focal, self.center, self.camera_d = focal, center, camera_d
+        self.focal, self.camera_d = focal, camera_d
         self.width = (points[:, 16, :1] - points[:, :1, 0]) / 2          # half of the face's
         self.brows = points[:, 17:27].mean(1)
         self.height = self.brows[:, 1:2] - points[:, 8, 1:2]             # from chin to brows
@@ -40,7 +40,7 @@ class Head:
         shift = np.concatenate([np.broadcast_to(value, (len(points), 1)) for value in (right, up, front)], 1)
         x, y, z = (np.einsum("bi,bij->bj", points + shift, self.rotation) + self.trans).T
         scale = self.focal / (self.camera_d - z)
-        return np.stack([self.center + scale * x, 2 * self.center - (self.center + scale * y)], 1)
+        return np.stack([CROP_SIZE / 2 + scale * x, CROP_SIZE / 2 - scale * y], 1)
 
     def shows(self, side: int) -> np.ndarray:
         """(B, 1): whether the left (-1) or right (1) side of the face, in the picture, is not turned away."""

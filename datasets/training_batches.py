@@ -1,6 +1,5 @@
 """Batches for a step of the training: photos, rendered faces, or both."""
 import math
-import signal
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from datasets.sampling import EpochBatches
 from datasets.synthetic_faces import SyntheticFaces
 from datasets.training_photos import TrainingPhotos, collate, read_datalist
 from models.coefficients import SIZE
+from util.command import ignore_signals
 from util.distributed import Processes
 from util.files import InputError
 
@@ -86,7 +86,8 @@ class TrainingBatches:
         self.unreadable |= dict.fromkeys(problems)
         if len(self.unreadable) > max(UNREADABLE * len(self.photos), 1):
             raise InputError(f"{len(self.unreadable)} of {len(self.photos)} photos cannot be read, more than 1 %: "
-                             f"repair the datalist {self.options.flist}; the last one: {problems[-1]}")
+                             f"repair the datalist {self.options.flist}. Among them are:\n  "
+                             + "\n  ".join(list(self.unreadable)[:10]))
 
 
 class ValidationBatches:
@@ -109,20 +110,14 @@ class ValidationBatches:
 
 def load(photos: TrainingPhotos, keys: EpochBatches, options: Namespace, processes: Processes) -> Iterator[dict]:
     """The batches of these keys, read by worker processes."""
-    workers = -(-options.num_threads // processes.local_size)
-    loader = DataLoader(photos, batch_sampler=keys, collate_fn=collate, num_workers=workers,
+    loader = DataLoader(photos, batch_sampler=keys, collate_fn=collate,
+                        num_workers=processes.workers(options.num_threads),
                         pin_memory=processes.device.type == "cuda", worker_init_fn=ignore_signals)
     try:
         for batch in loader:
             yield to_device(batch, processes.device, options.image_size)
     except InputError as error:   # a worker's comes with its trace
         raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
-
-
-def ignore_signals(_):
-    """Signals to stop are often sent to all processes of a program: readers go on until the training ends them."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def to_device(batch: dict, device: torch.device, size: int) -> dict:

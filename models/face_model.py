@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from models.coefficients import split
-from util.coordinates import camera_to_world
+from util.coordinates import CROP_SIZE, camera_to_world
 from util.vertex_normals import vertex_normals
 
 # Factors of the nine spherical-harmonics bands (Ramamoorthi and Hanrahan, 2001).
@@ -35,14 +35,12 @@ class FaceModel(nn.Module):
     data: dict of arrays: meanshape (1, 3N) decimetres, meantex (1, 3N) 0..255, idBase (3N, <=80), exBase
     (3N, <=64), texBase (3N, <=80), and 1-based tri (F, 3), point_buf (N, 8), keypoints (1, 68), frontmask2_idx,
     tri_mask2 (indices into frontmask2_idx), skinmask (1, N).
-    focal, center: pixels; the image is 2 * center pixels wide and high. camera_d: distance of the eye from the
-    origin.
+    focal: of the camera, whose image is the crop, px. camera_d: distance of the eye from the origin, decimetres.
     """
 
-    def __init__(self, data: dict[str, np.ndarray], focal: float = 1015, center: float = 112,
-                 camera_d: float = 10):
+    def __init__(self, data: dict[str, np.ndarray], focal: float = 1015, camera_d: float = 10):
         super().__init__()
-        self.focal, self.center, self.camera_d = focal, center, camera_d
+        self.focal, self.camera_d = focal, camera_d
         mean = np.asarray(data["meanshape"], np.float32).reshape(-1, 3)
         front = _zero_based(data["frontmask2_idx"]).ravel()
         buffers = {
@@ -59,10 +57,6 @@ class FaceModel(nn.Module):
         }
         for name, array in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)), persistent=False)
-
-    @property
-    def image_size(self) -> int:
-        return round(2 * self.center)
 
     def shape(self, identity: torch.Tensor, expression: torch.Tensor,
               vertices: torch.Tensor | None = None) -> torch.Tensor:
@@ -93,7 +87,7 @@ class FaceModel(nn.Module):
 
     def project(self, vertices: torch.Tensor) -> torch.Tensor:
         """Camera coordinates (B, V, 3) -> (B, V, 2) px in the crop, y up."""
-        return self.focal * vertices[..., :2] / vertices[..., 2:] + self.center
+        return self.focal * vertices[..., :2] / vertices[..., 2:] + CROP_SIZE / 2
 
     def landmarks(self, coeffs: torch.Tensor) -> torch.Tensor:
         """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257), from 68 vertices alone."""

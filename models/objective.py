@@ -7,6 +7,7 @@ from models import losses
 from models.coefficients import SLICES, split
 from models.color_fit import ColorFit
 from models.face_model import FaceModel
+from util.coordinates import CROP_SIZE
 from util.distributed import Processes
 from util.renderer import MeshRenderer
 
@@ -18,10 +19,10 @@ class Objective(nn.Module):
     """The method's losses of predicted coefficients and, for rendered faces, the distance from the truth.
 
     recognition: network (images, landmarks) -> unit embeddings, or None without the loss feat. weights: by the names
-    feat, color, fit, lm, reg, gamma, reflc, coef, vertex, and id, exp, tex within reg. What a loss of weight 0 among
-    feat, color and fit needs is not computed. crop_face: compare colours inside the face only. given_alignment: align
-    the render for recognition by the photo's landmarks, not by the predicted ones. precision: of the recognition
-    network; None: float32.
+    feat, color, fit, lm, reg, gamma, reflc, coef, vertex, and id, exp, tex within reg. What feat and fit need is
+    not computed where their weights are 0, nor is the image where those of feat and color are. crop_face: compare
+    colours inside the face only. given_alignment: align the render for recognition by the photo's landmarks, not by
+    the predicted ones. precision: of the recognition network; None: float32.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: nn.Module | None,
@@ -76,7 +77,7 @@ class Objective(nn.Module):
         return (shares * weights * distances).sum()
 
     def identity_loss(self, image: torch.Tensor, landmarks: torch.Tensor, batch: dict) -> torch.Tensor:
-        zoom = image.shape[-1] / self.face_model.image_size
+        zoom = image.shape[-1] / CROP_SIZE
 
         def to_pixels(points: torch.Tensor) -> torch.Tensor:   # of an image of another size
             return (points + 0.5) * zoom - 0.5

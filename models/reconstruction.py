@@ -14,6 +14,7 @@ from models.coefficients import SIZE, SLICES, split
 from models.face_model import Face, FaceModel
 from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_face_model_data
 from models.fitting import Fitter
+from util.command import ignore_signals
 from util.coordinates import camera_to_world, crop_focal
 from util.devices import memory_errors_told
 from util.distributed import join_processes, leave_processes
@@ -105,8 +106,8 @@ def reconstruct_folder(options) -> int:
         share = [path for path in photos if path not in skipped][processes.rank::processes.size]
         dataset = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                               options.verbose)
-        workers = -(-options.num_threads // processes.local_size)
-        for left_out in processes.gather(reconstruct(reconstructor, dataset, folder, options.batch_size, workers,
+        for left_out in processes.gather(reconstruct(reconstructor, dataset, folder, options.batch_size,
+                                                     processes.workers(options.num_threads),
                                                      options.verbose, quiet=not processes.is_first)):
             skipped |= left_out
         if processes.is_first:
@@ -142,8 +143,8 @@ def make_results_folder(options) -> Path:
         write_lines(folder / SKIPPED, [])   # fails now rather than after the work
         (folder / SKIPPED).unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"cannot write results to {folder}: {error.strerror}; choose another place with "
-                         "--checkpoints_dir") from error
+        raise InputError(f"cannot write results to {folder}: {error.strerror}. They go to --checkpoints_dir, where the "
+                         "checkpoint is: copy it to a folder that can be written to") from error
     return folder
 
 
@@ -164,7 +165,8 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
     waiting: list[tuple[Path, AlignedFace]] = []
     writing: list[tuple[Path, Future]] = []
     tri = reconstructor.face_model.tri.cpu().numpy()
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is)
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is,
+                        worker_init_fn=ignore_signals)
     with (memory_errors_told(), ThreadPoolExecutor(max(num_threads, 1)) as writers,
           Progress(len(dataset), "photo", quiet=quiet) as progress):
 

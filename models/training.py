@@ -127,7 +127,8 @@ class Trainer:
         if path:
             load_imagenet_init(network, path)
         else:
-            self.say(f"{assets.IMAGENET.missing(INIT_FOLDER)}. The network starts from random weights and needs many "
+            missing = assets.IMAGENET.missing(INIT_FOLDER / f"{name}-*.pth")
+            self.say(f"{missing}, or name it with --init_path. The network starts from random weights and needs many "
                      "more photos")
         return network
 
@@ -140,7 +141,8 @@ class Trainer:
             else:
                 self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
                 self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
-                self.scaler.load_state_dict(checkpoint["scaler"])
+                if checkpoint["scaler"]:   # empty without --amp=fp16
+                    self.scaler.load_state_dict(checkpoint["scaler"])
                 torch.set_rng_state(checkpoint["random"])
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise InputError(f"{path} has a network but not the state of a training to continue "
@@ -171,7 +173,9 @@ class Trainer:
             while self.epoch <= options.n_epochs:
                 if self.run_epoch(log, stop):
                     self.save_latest()
-                    self.say("stopped by a signal; the same command continues")
+                    self.summary()
+                    again = "" if options.epoch == "latest" or options.pretrained_name else " without --epoch"
+                    self.say(f"stopped by a signal; the same command{again} continues")
                     return 128 + (stop.signal or signal.SIGTERM)   # only another process may have got it
                 losses = self.evaluate(log)
                 self.scheduler.step(*[losses["all"]] if options.lr_policy == "plateau" else [])
@@ -376,6 +380,8 @@ def make_scheduler(optimiser: torch.optim.Optimizer, options: Namespace, state: 
         if state:
             scheduler.load_state_dict(state)
         return scheduler
+    for group in optimiser.param_groups:
+        group.setdefault("initial_lr", options.lr)   # after plateau, which notes none
     factor = {"linear": lambda epoch: min(1.0, (epochs - epoch) / (min(decay, epochs) + 1)),
               "cosine": lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
               "step": lambda epoch: 0.2 ** (epoch // decay)}[options.lr_policy]

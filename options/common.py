@@ -1,6 +1,7 @@
 """Options that test.py and train.py share, and the kinds of values."""
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 # Names that the modules of networks know: not imported from there, which would load PyTorch for a mere --help.
@@ -16,49 +17,27 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"'{text}' is neither of {', '.join(TRUE)} nor of {', '.join(FALSE)}")
 
 
-def count(text: str) -> float:
-    """A whole number from 0, or `inf`."""
-    return math.inf if text == "inf" else natural(text)
+def _number(what: str, accepts: Callable[[float], bool], convert: Callable[[float], float] = float
+            ) -> Callable[[str], float]:
+    """A type of options: numbers that it accepts."""
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not accepts(value):
+            raise argparse.ArgumentTypeError(f"'{text}' is not {what}")
+        return convert(value)
+    return parse
 
 
-def natural(text: str) -> int:
-    """A whole number from 0."""
-    value = float(text)   # 10. is one too
-    if value < 0 or value % 1:
-        raise ValueError
-    return int(value)
-
-
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    value = natural(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def above_zero(text: str) -> float:
-    """A finite number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError
-    return value
-
-
-def from_zero(text: str) -> float:
-    """A finite number from 0."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError
-    return value
-
-
-def below_one(text: str) -> float:
-    """A number from 0 to below 1."""
-    value = from_zero(text)
-    if value >= 1:
-        raise ValueError
-    return value
+natural = _number("a whole number from 0", lambda value: value >= 0 and value % 1 == 0, int)
+positive = _number("a whole number from 1", lambda value: value >= 1 and value % 1 == 0, int)
+count = _number("a whole number from 0, or inf", lambda value: value == math.inf or value >= 0 and value % 1 == 0,
+                lambda value: value if value == math.inf else int(value))
+above_zero = _number("a finite number above 0", lambda value: 0 < value < math.inf)
+from_zero = _number("a finite number from 0", lambda value: 0 <= value < math.inf)
+below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 
 
 class Parser(argparse.ArgumentParser):

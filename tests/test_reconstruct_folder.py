@@ -1,5 +1,7 @@
 """test.py as a user runs it."""
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -219,15 +221,34 @@ def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
 
 
-def test_where_a_reader_is_killed_what_is_done_stays(checkpoints, photos):
-    for number in range(50):
-        shutil.copy(photos / "astronaut.png", photos / f"{number}.png")
-        shutil.copy(photos / "detections" / "astronaut.txt", photos / "detections" / f"{number}.txt")
+@pytest.fixture
+def long_run(checkpoints, photos):
+    """test.py, which has just begun to write its results, and their folder."""
+    for number in range(300):
+        (photos / f"{number}.png").hardlink_to(photos / "astronaut.png")
+        (photos / "detections" / f"{number}.txt").hardlink_to(photos / "detections" / "astronaut.txt")
     command = [sys.executable, ROOT / "test.py", "--name=M", "--epoch=20", f"--img_folder={photos}", "--num_threads=1",
                "--batch_size=1", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
-    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
+    shutil.rmtree(results, ignore_errors=True)
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)
     wait_for(results / "0.obj", process)
+    return process, results
+
+
+def test_ctrl_c_is_answered_in_a_line(long_run):
+    process, results = long_run
+    os.killpg(process.pid, signal.SIGINT)   # as a terminal does
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "test.py: stopped; what it has written stays"
+    assert "Traceback" not in errors
+    assert (results / "0.mat").exists()
+
+
+def test_where_a_reader_is_killed_what_is_done_stays(long_run):
+    process, results = long_run
     kill_readers(process)
     _, errors = process.communicate()
     assert process.returncode == 2

@@ -227,6 +227,11 @@ def test_mixed_precision_gives_nearly_the_same_losses(photos, trained, tmp_path,
     assert half == pytest.approx(whole, rel=0.05)
 
 
+def test_a_training_goes_on_in_another_precision(photos, trained):
+    trainer = Trainer(parse(arguments(photos, trained.parent, "--name=m", "--amp=fp16")), CPU)
+    assert trainer.epoch == 3 and trainer.scaler.is_enabled()
+
+
 def test_compile_compiles_the_network(photos, tmp_path):
     trainer = Trainer(parse(arguments(photos, tmp_path, "--compile")), CPU)
     # Shown by what refuses it: compiling takes minutes.
@@ -429,6 +434,14 @@ def test_learning_rate_policies(policy, factors):
         optimiser.step()
         scheduler.step()
     assert found == pytest.approx(factors)
+
+
+@pytest.mark.parametrize("policy", ["step", "plateau"])
+def test_another_policy_goes_on_from_plateau(policy):
+    optimiser = torch.optim.Adam([torch.zeros(1, requires_grad=True)], 1e-4)
+    state = make_scheduler(optimiser, parse(["--lr_policy=plateau"])).state_dict()
+    make_scheduler(optimiser, parse([f"--lr_policy={policy}"]), state)
+    assert optimiser.param_groups[0]["lr"] == 1e-4
 
 
 def test_plateau_lowers_the_rate_when_the_validation_stands_still():

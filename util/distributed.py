@@ -53,6 +53,10 @@ class Processes:
                              f"{self.size}")
         return total // self.size
 
+    def workers(self, total: int) -> int:
+        """This process's part of `total` worker processes on each machine, rounded up."""
+        return -(-total // self.local_size)
+
     def parallel(self, network: nn.Module) -> nn.Module:
         """The network with its gradients averaged over all processes."""
         if self.size == 1:

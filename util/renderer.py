@@ -7,6 +7,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 import nvdiffrast.torch as portable
 from nvdiffrast.nvidia import find_nvidia
+from util.coordinates import CROP_SIZE
 from util.files import InputError
 
 
@@ -38,17 +39,16 @@ def choose_rasteriser(renderer: str, device: torch.device) -> tuple[ModuleType, 
 
 
 class MeshRenderer:
-    """Perspective camera of the face model: square image of 2 * center pixels, focal length in pixels.
+    """Perspective camera of the face model: its image is the crop, or that at another size; focal: px in the crop.
 
     z_near, z_far: the nearest and farthest visible distance from the eye, decimetres. renderer: see
     `choose_rasteriser`. antialias: pixels at silhouettes show the face by the share it covers of them, so that
     images pull the outlines too.
     """
 
-    def __init__(self, focal: float = 1015, center: float = 112, z_near: float = 5, z_far: float = 15,
+    def __init__(self, focal: float = 1015, z_near: float = 5, z_far: float = 15,
                  renderer: str = "auto", antialias: bool = False):
-        self.size = round(2 * center)
-        scale, depth = focal / center, z_far - z_near
+        scale, depth = 2 * focal / CROP_SIZE, z_far - z_near
         # Row 0 of the rasteriser's image is y = -1, row 0 of a picture is its top: y is flipped here.
         self.projection = torch.tensor([[scale, 0, 0, 0],
                                         [0, -scale, 0, 0],
@@ -69,15 +69,15 @@ class MeshRenderer:
         homogeneous = torch.nn.functional.pad(vertices, (0, 1), value=1.0)
         return (homogeneous @ self.projection.to(vertices).T).contiguous()
 
-    def rasterize(self, vertices: torch.Tensor, tri: torch.Tensor, size: int | None = None) -> torch.Tensor:
-        """What each pixel sees (B, H, W, 4), see nvdiffrast.torch.rasterize; size: pixels, if not the full image."""
+    def rasterize(self, vertices: torch.Tensor, tri: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+        """What each pixel sees (B, size, size, 4), see nvdiffrast.torch.rasterize."""
         return self._rasterize(self.clip(vertices), tri, size)
 
     def __call__(self, vertices: torch.Tensor, tri: torch.Tensor, attributes: torch.Tensor | None = None,
-                 size: int | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+                 size: int = CROP_SIZE) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Vertices (B, N, 3) in camera coordinates, triangles (F, 3) int32, attributes (B, N, C) ->
-        mask (B, 1, H, W) 0 or 1, depth (B, 1, H, W) decimetres from the eye (0 off the face), and the attributes'
-        image (B, C, H, W) (0 off the face; None without attributes). Row 0 is the top of the picture.
+        mask (B, 1, S, S) 0 or 1, depth (B, 1, S, S) decimetres from the eye (0 off the face), and the attributes'
+        image (B, C, S, S) (0 off the face; None without attributes). Row 0 is the top of the picture.
 
         With antialiasing the mask is the share of a pixel that the face covers, the image its colour times that
         share, and both have gradients by the outlines; `image + (1 - mask) * photo` is the face over a photo, with
@@ -96,9 +96,8 @@ class MeshRenderer:
         mask, depth, image = (x.permute(0, 3, 1, 2) for x in (mask, depth, image))
         return mask, depth, None if attributes is None else image
 
-    def _rasterize(self, clip: torch.Tensor, tri: torch.Tensor, size: int | None) -> torch.Tensor:
+    def _rasterize(self, clip: torch.Tensor, tri: torch.Tensor, size: int) -> torch.Tensor:
         rasteriser, context = self.rasteriser(clip.device)
-        size = size or self.size
         return rasteriser.rasterize(context, clip, tri, (size, size), grad_db=False)[0]
 
     def _topology(self, tri: torch.Tensor) -> object:
