@@ -53,7 +53,7 @@ def test_lists_every_image_type_in_any_case_sorted(tmp_path, picture):
 
 
 def test_folders_without_photos_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no photos in .*empty"):
+    with pytest.raises(InputError, match="no photos in .*empty: looked for .avif .bmp .gif .jfif"):
         (tmp_path / "empty").mkdir()
         list_photos(tmp_path / "empty")
     with pytest.raises(InputError, match="missing does not exist"):
@@ -138,6 +138,14 @@ def test_files_that_are_no_photos_are_refused_by_name(tmp_path, content):
     path = tmp_path / "holiday.jpg"
     path.write_bytes(content)
     with pytest.raises(InputError, match="holiday.jpg"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize("name", ["phone.HEIC", "phone.heif", "renamed.jpg"])
+def test_heic_photos_are_listed_and_refused_with_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    path, = list_photos(tmp_path)
+    with pytest.raises(InputError, match=f"{name} .*HEIC.*convert it to JPEG or PNG first"):
         read_photo(path)
 
 

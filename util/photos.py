@@ -9,7 +9,8 @@ from PIL import Image
 from util.files import InputError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
-            ".pgm", ".jp2", ".avif", ".heic", ".heif"}
+            ".pgm", ".jp2", ".avif"}
+HEIC = {".heic", ".heif"}   # PIL can't read it: listed all the same, so that who has such photos is told
 MAX_PIXELS = 500_000_000
 
 # PIL warns from 90 megapixels on, less than some cameras deliver; `read_photo` checks our own limit.
@@ -32,7 +33,7 @@ BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Key
 
 
 def list_photos(folder):
-    """The photos of a folder, sorted by name: every common image type, in upper or lower case.
+    """The photos of a folder, sorted by name: every common image type, in upper or lower case, and HEIC.
 
     Subfolders and hidden files are left out.
     Raises InputError when the folder is missing, is not a folder, or holds no photo.
@@ -43,7 +44,7 @@ def list_photos(folder):
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
     try:
-        photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES
+        photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES | HEIC
                         and not path.name.startswith(".") and path.is_file())
     except OSError as error:
         raise InputError(f"cannot read the photo folder {folder}: {error.strerror}") from error
@@ -73,7 +74,8 @@ def read_photo(path, reduce=1):
     except FileNotFoundError as error:
         raise InputError(f"the photo {path} does not exist") from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{path} is not a photo that can be read: convert it to JPEG or PNG") from error
+        raise InputError(f"{path} is not a photo that can be read (HEIC cannot): "
+                         "convert it to JPEG or PNG first") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: make it smaller") from error
     except BROKEN as error:
