@@ -59,7 +59,7 @@ def prepare_folders(options) -> int:
     processes = join_processes("-1", patience=timedelta(days=100))   # for those with slower photos
     paths = dict.fromkeys(options.data_root / folder for folder in options.img_folder)
     try:
-        folders = [scan(path, options.overwrite) for path in paths] if processes.is_first else []
+        folders = [scan(path, options) for path in paths] if processes.is_first else []
         folders = processes.gather(folders)[0]
         for folder in folders:
             for skipped in processes.gather(prepare(folder, options, processes)):
@@ -76,8 +76,11 @@ def prepare_folders(options) -> int:
     return sum(len(folder.skipped) for folder in folders)
 
 
-def scan(path: Path, overwrite: bool) -> TrainingFolder:
+def scan(path: Path, options) -> TrainingFolder:
     """Find out what is to do in a folder of photos, and make the folders for it. Raises InputError, OSError."""
+    if not path.exists():
+        raise InputError(f"the photo folder {path} does not exist: --img_folder is taken below "
+                         f"--data_root={options.data_root}")
     folder = TrainingFolder(path)
     photos = list_photos(path)
     for name in (LANDMARKS, MASKS, SHEETS):
@@ -98,7 +101,7 @@ def scan(path: Path, overwrite: bool) -> TrainingFolder:
             folder.skipped[name] = f"{photo}: no list can hold its name, not UTF-8 or with line breaks: rename it"
         else:
             folder.masks[name] = mask
-            if (overwrite or f"{photo.stem}.txt" not in landmarks or mask not in mask_times
+            if (options.overwrite or f"{photo.stem}.txt" not in landmarks or mask not in mask_times
                     or last_change(photo.stat()) > mask_times[mask]
                     and has_changed(photo, read_record(path / MASKS / mask))
                     or are_broken(path / LANDMARKS / f"{photo.stem}.txt")):   # who prepares it will tell why

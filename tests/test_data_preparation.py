@@ -289,7 +289,7 @@ def test_the_largest_of_several_faces_is_taken_and_said_so(root, capsys, prepare
 
 
 def test_the_lists_of_several_folders(root, tmp_path_factory, prepare):
-    """Below data_root as they are named, others by their own path; each folder once."""
+    """Below data_root as they are named, others by their own path; each folder once; the last command's alone."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for folder in (root / "A", root / "B", elsewhere):
         add_photo(folder, "one.two.png")
@@ -301,6 +301,8 @@ def test_the_lists_of_several_folders(root, tmp_path_factory, prepare):
         lines = (root / "datalist" / "val" / f"{name}.txt").read_text().splitlines()
         assert lines[1::2] == [f"{folder}/{there}" for folder in ("B", "A", elsewhere)]
     assert not (root / "datalist" / "train").exists()
+    assert prepare("--img_folder", "A", "--mode=val") == 0
+    assert masks_listed(root, "val") == ["A/mask/0.png", "A/mask/one.two.png"]
 
 
 def test_contact_sheets_show_every_hundredth_photo(root, prepare):
@@ -397,7 +399,7 @@ def test_processes_of_torchrun_share_the_photos(root, photos, prepare):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--img_folder", "nowhere"], "nowhere does not exist"),
+    (["--img_folder", "nowhere"], "nowhere does not exist: --img_folder is taken below --data_root=."),
     (["--img_folder", "photos", "photos/detections"], "no photos in photos/detections"),
     ([], "--img_folder"),
     (["--img_folder", "photos", "--mode=test"], "test"),
