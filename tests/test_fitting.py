@@ -62,6 +62,16 @@ def test_what_lies_over_the_face_moves_a_fit_by_its_attention(face_model, photos
     assert all(change[name].abs().amax(1).min() > 0.05 for name in ("id", "exp", "tex"))
 
 
+def test_detail_that_half_the_resolution_does_not_show_moves_a_fit(fitter, photos, landmarks):
+    photos = (256 * photos).round() / 256   # so that pairs of pixels have exactly the same mean
+    detail = torch.tensor([[1, -1], [-1, 1]]).repeat(CROP_SIZE // 2, CROP_SIZE // 2) / 8
+    assert torch.equal(avg_pool2d(photos + detail, 2), avg_pool2d(photos, 2))
+    attention = torch.ones(2, 1, CROP_SIZE, CROP_SIZE)
+    plain, detailed = (fitter(torch.zeros(2, SIZE), image, landmarks, attention, 4)
+                       for image in (photos, photos + detail))
+    assert (plain - detailed).abs().amax(1).min() > 0.01
+
+
 def test_no_face_of_a_batch_is_worse_than_at_the_start(fitter, photos, landmarks, truth):
     start = truth.clone()
     start[1, SLICES["gamma"]] += 0.3
@@ -89,6 +99,20 @@ def test_albedo_and_light_end_where_the_losses_hold_each_other_in_balance(face_m
     for name, losses in (("tex", ("color", "tex", "reflc")), ("gamma", ("color", "gamma"))):
         for loss in losses:
             assert (pull(weights, name) < 0.1 * pull(weights | {loss: 0}, name)).all(), (name, loss)
+
+
+def test_light_from_where_no_pixel_faces_stays_small(face_model, photos):
+    attention = torch.zeros(2, 1, CROP_SIZE, CROP_SIZE)
+    attention[..., 100, 110] = 1
+    found = ColorFit(face_model, MeshRenderer(), WEIGHTS)(torch.zeros(2, SIZE), photos, attention)
+    assert 0 < split(found)["gamma"].abs().max() < 1
+
+
+def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
+    start = torch.zeros(2, SIZE)
+    found = fitter(start, photos, landmarks, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 10)
+    far, near = ((face_model.landmarks(coeffs) - landmarks).norm(dim=2).mean(1) for coeffs in (start, found))
+    assert (near < far / 5).all(), (near, far)
 
 
 def test_what_a_photo_does_not_show_goes_to_the_mean(fitter, face_model, photos, landmarks, truth):
