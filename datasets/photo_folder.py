@@ -33,6 +33,11 @@ class Photo(NamedTuple):
     remark: str = ""
 
 
+def as_is(item: object) -> object:
+    """For readers that collect no batches: arrays stay arrays."""
+    return item
+
+
 class PhotoFolder(Dataset):
     """photos: paths. for_fit: find 68 landmarks and the attention mask too. all_faces: every face of a photo, not the
     one in detections/ or the largest. lm_model: folder of the TensorFlow landmark detector, if there is one. verbose:

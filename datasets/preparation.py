@@ -13,9 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.contact_sheet import write_contact_sheets
-from datasets.photo_folder import find_faces, problem_and_remark
+from datasets.photo_folder import as_is, find_faces, problem_and_remark
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.alignment import align, five_points
+from util.command import ignore_signals
 from util.coordinates import flip_y
 from util.devices import memory_errors_told
 from util.distributed import Processes, join_processes, leave_processes
@@ -132,8 +133,8 @@ def prepare(folder: TrainingFolder, options, processes: Processes) -> dict[str, 
     skipped = {}
     names = folder.todo[processes.rank::processes.size]
     photos = PhotoPreparation(folder, names, options.overwrite, options.checkpoints_dir / "lm_model", options.verbose)
-    workers = -(-options.num_threads // processes.local_size)
-    loader = DataLoader(photos, batch_size=None, num_workers=workers, collate_fn=_as_is, in_order=False)
+    loader = DataLoader(photos, batch_size=None, num_workers=processes.workers(options.num_threads), collate_fn=as_is,
+                        worker_init_fn=ignore_signals, in_order=False)
     with memory_errors_told(), Progress(len(photos), "photo", quiet=not processes.is_first) as progress:
         for outcome in loader:
             if outcome.failure:
@@ -272,7 +273,3 @@ def write_datalist(path: Path, folders: list[TrainingFolder]):
         write_lines(path / f"{name}.txt", (str(getattr(sample, part))
                                            for folder in folders for sample in folder.samples()))
     print(f"{sum(len(folder.masks) for folder in folders)} photos listed in {path}")
-
-
-def _as_is(outcome: Outcome) -> Outcome:
-    return outcome

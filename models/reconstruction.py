@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from datasets.photo_folder import AlignedFace, Photo, PhotoFolder
+from datasets.photo_folder import AlignedFace, PhotoFolder, as_is
 from models.coefficients import SIZE, SLICES, split
 from models.face_model import Face, FaceModel
 from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_face_model_data
@@ -165,7 +165,7 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
     waiting: list[tuple[Path, AlignedFace]] = []
     writing: list[tuple[Path, Future]] = []
     tri = reconstructor.face_model.tri.cpu().numpy()
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=_as_is,
+    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=as_is,
                         worker_init_fn=ignore_signals)
     with (memory_errors_told(), ThreadPoolExecutor(max(num_threads, 1)) as writers,
           Progress(len(dataset), "photo", quiet=quiet) as progress):
@@ -207,7 +207,3 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
             compute_batch()
         finish_writing()
     return skipped
-
-
-def _as_is(photo: Photo) -> Photo:
-    return photo

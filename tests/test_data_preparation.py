@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import EXAMPLES, GOLDEN, ROOT
+from conftest import EXAMPLES, GOLDEN, ROOT, wait_for
 from PIL import Image
 
 import data_preparation
@@ -67,9 +67,9 @@ def prepare(monkeypatch):
     return run
 
 
-def start(*arguments) -> subprocess.Popen:
+def start(*arguments, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *command(*arguments)], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)
+                            stderr=subprocess.PIPE, **options)
 
 
 def expected_mask(photo) -> np.ndarray:
@@ -331,6 +331,21 @@ def test_contact_sheets_of_photos_that_are_gone_go_and_other_pictures_stay(root,
     assert prepare("--img_folder", "photos") == 0
     assert sheet.read_bytes() != before
     assert {path.name for path in sheet.parent.iterdir()} == {sheet.name, *others}
+
+
+def test_ctrl_c_is_answered_in_a_line(root):
+    folder = root / "photos"
+    add_photo(folder, "0.png")
+    for number in range(1, 400):
+        for name in (f"{number}.png", f"landmarks/{number}.txt"):
+            (folder / name).hardlink_to((folder / name).with_stem("0"))
+    process = start("--img_folder", "photos", "--num_threads=1", start_new_session=True)
+    wait_for(folder / "mask" / "0.png", process)
+    os.killpg(process.pid, signal.SIGINT)   # as a terminal does
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "data_preparation.py: stopped; what it has written stays"
+    assert "Traceback" not in errors
 
 
 def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(root, prepare):

@@ -292,7 +292,8 @@ def test_a_published_network_without_the_basel_model(reconstruct, photos, tmp_pa
     shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
     done, results = reconstruct(photos, f"--bfm_folder={folder}", name="published")
     assert done.returncode == 2
-    for part in ("BFM_model_front.mat is missing", "01_MorphableModel.mat", "util.assets", "--bfm_model=open_face"):
+    for part in ("BFM_model_front.mat is missing", "01_MorphableModel.mat is missing", "faces.dmi.unibas.ch",
+                 "--bfm_model=open_face"):
         assert part in done.stderr
     assert not results.exists()
     done, _ = reconstruct(photos, f"--bfm_folder={folder}", "--bfm_model=open_face_model.npz", name="published")
