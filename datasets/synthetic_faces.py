@@ -154,8 +154,7 @@ class SyntheticFaces:
         mask, _, image = self.renderer(vertices, model.tri, attributes, self.size)
 
         points = self.face_model.shape(face["id"], face["exp"], self.face_model.keypoints)
-        head = Head(points.cpu().numpy(), turn.cpu().numpy(), face["trans"].cpu().numpy(),
-                    model.focal, model.camera_d)
+        head = Head(points.cpu().numpy(), turn.cpu().numpy(), face["trans"].cpu().numpy(), model.focal, model.camera_d)
         skin = self.skin_color(face["tex"]).cpu().numpy()
         bands = light_bands(face["gamma"])
         light = (bands.cpu().numpy() @ FRONTAL).clip(.05)

@@ -20,8 +20,7 @@ class Head:
     """Posed heads in their crops. points: landmarks (B, 68, 3) of the unposed faces; rotation (B, 3, 3), trans (B, 3);
     focal, camera_d: of the face model."""
 
-    def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float,
-                 camera_d: float):
+    def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float, camera_d: float):
         self.points, self.rotation, self.trans = points, rotation, trans
         self.focal, self.camera_d = focal, camera_d
         self.width = (points[:, 16, :1] - points[:, :1, 0]) / 2          # half of the face's
