@@ -83,11 +83,6 @@ def last_pixel(sub: int, size: int):
 
 
 @wp.func
-def comes_before(p: wp.vec3i, q: wp.vec3i):
-    return p[1] < q[1] or (p[1] == q[1] and p[0] < q[0])
-
-
-@wp.func
 def draw(
     keys: wp.array2d(dtype=wp.int64),
     above: wp.array2d(dtype=wp.int64),
@@ -114,11 +109,6 @@ def draw(
     if area < wp.int64(0):
         b, c = c, b
         area = -area
-    # From the same vertex on in whatever order they come, so copies of a triangle have equal depths.
-    if comes_before(b, a) and comes_before(b, c):
-        a, b, c = b, c, a
-    elif comes_before(c, a) and comes_before(c, b):
-        a, b, c = c, a, b
     bx = b[0] - a[0]
     by = b[1] - a[1]
     cx = c[0] - a[0]
