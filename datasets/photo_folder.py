@@ -1,4 +1,5 @@
 """A folder of photos as faces ready for the network."""
+import math
 import traceback
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,13 @@ class AlignedFace(NamedTuple):
     trans_params: np.ndarray       # (5,) the way back to the photo, see util.coordinates
     landmarks: np.ndarray          # (5, 2) or, for a fit or where they are given, (68, 2)
     attention: np.ndarray | None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully
+
+    @property
+    def roll(self) -> float:
+        """How far the face is turned in the picture, radian, counterclockwise."""
+        points = self.landmarks if len(self.landmarks) == 5 else five_points(self.landmarks)
+        x, y = points[1] - points[0]
+        return math.atan2(y, x)
 
 
 class Photo(NamedTuple):

@@ -1,4 +1,5 @@
 """The way of photos to 3D faces: crops in, results out, and the loop over a folder."""
+import math
 import sys
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from util.progress import Progress
 from util.renderer import MeshRenderer
 from util.results import write_face
 
+MOST_ROLL = math.pi / 4   # of faces that networks are trained on
 SKIPPED = "skipped.txt"   # in the folder of results: what was left out and why
 
 
@@ -68,8 +70,7 @@ class Reconstructor:
         if self.fitter:
             landmarks = torch.from_numpy(np.stack([face.landmarks for face in faces])).to(photos)
             if not self.regressor:   # the mean face, turned as the photo shows it: the crop is not turned upright
-                left, right = landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)
-                coeffs[:, SLICES["angle"].stop - 1] = torch.atan2(*(right - left).flip(1).unbind(1))
+                coeffs[:, SLICES["angle"].stop - 1] = torch.tensor([face.roll for face in faces]).to(coeffs)
             attention = torch.from_numpy(np.stack([face.attention for face in faces])).to(photos)[:, None] / 255
             coeffs = self.fitter(coeffs, photos, landmarks, attention, self.fit_iters)
         return coeffs
@@ -198,6 +199,9 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
                 skip(photo.path, photo.problem)
             if photo.remark:
                 progress.say(photo.remark)
+            if reconstructor.regressor and any(abs(face.roll) > MOST_ROLL for face in photo.faces):
+                progress.say(f"{photo.path}: a face on its side or upside down, which a network does not see right: "
+                             "turn the photo, or fit without a network (--epoch=0 --fit_iters=100)")
             waiting += [(photo.path, face) for face in photo.faces]
             if not photo.faces:
                 progress.advance()

@@ -122,6 +122,10 @@ def test_a_fit_follows_a_face_on_its_side(reconstruct, tmp_path):
     done, results = reconstruct(folder, "--fit_iters=10", name="fit", epoch=0)
     assert done.returncode == 0, done.stderr
     assert loadmat(results / "turned.mat")["angle"][0, 2] == pytest.approx(np.pi / 2, abs=0.3)
+    assert "on its side" not in done.stderr
+    done, _ = reconstruct(folder)   # by the network
+    assert done.returncode == 0
+    assert "turned.png: a face on its side or upside down" in done.stderr
 
 
 def test_bad_photos_are_named_and_the_others_done(reconstruct, photos):
