@@ -28,8 +28,8 @@ class AlignedFace(NamedTuple):
     @property
     def roll(self) -> float:
         """How far the face is turned in the picture, radian, counterclockwise."""
-        points = self.landmarks if len(self.landmarks) == 5 else five_points(self.landmarks)
-        x, y = points[1] - points[0]
+        left_eye, right_eye = five_points(self.landmarks)[:2]
+        x, y = right_eye - left_eye
         return math.atan2(y, x)
 
 
@@ -81,7 +81,7 @@ class PhotoFolder(Dataset):
 
     def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
         height = photo.shape[0]
-        crop, trans_params = align(photo, flip_y(points if len(points) == 5 else five_points(points), height))
+        crop, trans_params = align(photo, flip_y(five_points(points), height))
         if self.for_fit and len(points) == 5:
             points = self.landmark_detector.predict_landmarks(photo, points)
         landmarks = photo_to_crop(flip_y(points, height), trans_params)

@@ -97,6 +97,15 @@ def wait_for(path: Path, process: subprocess.Popen):
         time.sleep(0.01)
 
 
+def press_ctrl_c(process: subprocess.Popen) -> str:
+    """As in a terminal, to a process with a session of its own. Returns what it says then."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    return errors.splitlines()[-1]
+
+
 def kill_readers(process: subprocess.Popen):
     """The processes that read photos for it."""
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():

@@ -34,11 +34,13 @@ _MAX_SCALE = 50.0  # from photo to crop: eyes just over a pixel apart
 
 
 def five_points(landmarks):
-    """Reduce 68 landmarks to the five alignment points.
+    """Reduce 68 landmarks to the five alignment points; five points stay as they are.
 
-    (..., 68, 2) -> (..., 5, 2), numpy or torch, any axes: eye centres left and right in the image (each the
+    (..., 68 or 5, 2) -> (..., 5, 2), numpy or torch, any axes: eye centres left and right in the image (each the
     middle of its two corners), nose tip, mouth corners left and right.
     """
+    if landmarks.shape[-2] == 5:
+        return landmarks
     first, second = landmarks[..., [36, 42, 30, 48, 54], :], landmarks[..., [39, 45, 30, 48, 54], :]
     return (first + second) / 2
 
