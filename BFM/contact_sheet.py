@@ -17,10 +17,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from models.checkpoints import load_face_model_data  # noqa: E402
 from models.coefficients import SIZE, SLICES  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
-from models.files import load_face_model_data  # noqa: E402
-from util.renderer import MeshRenderer  # noqa: E402
+from models.renderer import MeshRenderer  # noqa: E402
 
 # The parts of the coefficients that vary in each row, and how many standard deviations.
 ROWS = ({'id': 1.}, {'exp': .8}, {'tex': 1.}, {'id': 1., 'exp': .6, 'tex': 1., 'angle': .25, 'gamma': .06})

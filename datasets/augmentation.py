@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from util.alignment import MIRRORED_LANDMARKS
-from util.coordinates import CROP_SIZE, flip_y
+from models.coordinates import CROP_SIZE, flip_y
+from models.landmarks import MIRRORED_LANDMARKS
 from util.files import InputError
 
 STEPS = ("shift", "scale", "rot", "flip")

@@ -8,20 +8,22 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from util.alignment import align, five_points
-from util.coordinates import CROP_SIZE, flip_y, photo_to_crop
-from util.face_detection import FaceDetector, check_points_inside, read_detections
+from datasets.alignment import align
+from datasets.face_detection import FaceDetector
+from datasets.face_points import check_points_inside, read_detections
+from datasets.frozen_landmarks import landmark_detector
+from datasets.photos import read_photo
+from datasets.skin_mask import skin_posterior
+from models.coordinates import CROP_SIZE, flip_y, photo_to_crop
+from models.landmarks import five_points
 from util.files import InputError
-from util.frozen_landmarks import landmark_detector
-from util.photos import read_photo
-from util.skin_mask import skin_posterior
 
 
 class AlignedFace(NamedTuple):
     """A face of a photo, cropped; points in px of the crop, y up."""
     name: str                      # of its result files
     crop: np.ndarray               # (224, 224, 3) uint8 RGB
-    trans_params: np.ndarray       # (5,) the way back to the photo, see util.coordinates
+    trans_params: np.ndarray       # (5,) the way back to the photo, see models.coordinates
     landmarks: np.ndarray          # (5, 2) or, for a fit or where they are given, (68, 2)
     attention: np.ndarray | None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully
 

@@ -12,20 +12,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.contact_sheet import write_contact_sheets
+from datasets.alignment import align
+from datasets.face_detection import FaceDetector
+from datasets.frozen_landmarks import landmark_detector
 from datasets.photo_folder import as_is, find_faces, problem_and_remark
+from datasets.photos import BROKEN, list_photos, read_photo
+from datasets.preparation_sheets import write_contact_sheets
+from datasets.skin_mask import skin_mask
 from datasets.training_photos import SamplePaths, read_landmarks
-from util.alignment import align, five_points
+from models.coordinates import flip_y
+from models.landmarks import five_points
 from util.command import ignore_signals
-from util.coordinates import flip_y
 from util.devices import memory_errors_told
 from util.distributed import Processes, join_processes, leave_processes
-from util.face_detection import FaceDetector
 from util.files import InputError, atomic_write, remove_remnants, write_lines
-from util.frozen_landmarks import landmark_detector
-from util.photos import BROKEN, list_photos, read_photo
 from util.progress import Progress
-from util.skin_mask import skin_mask
 
 LANDMARKS, MASKS, SHEETS = "landmarks", "mask", "vis"
 MOST_ENLARGED = 4   # times, from photo to crop: a smaller face shows too little

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from datasets.augmentation import Augmentation
 from datasets.sampling import EpochBatches
-from datasets.synthetic_faces import SyntheticFaces
+from datasets.synthetic.faces import SyntheticFaces
 from datasets.training_photos import TrainingPhotos, collate, read_datalist
 from models.coefficients import SIZE
 from util.command import ignore_signals

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
+from datasets.alignment import align
 from datasets.augmentation import Augmentation
-from util.alignment import align, five_points
-from util.coordinates import flip_y, photo_to_crop
-from util.face_detection import check_points_inside, read_points
+from datasets.face_points import check_points_inside, read_points
+from datasets.photos import SUFFIXES, read_photo
+from models.coordinates import flip_y, photo_to_crop
+from models.landmarks import five_points
 from util.files import InputError
-from util.photos import SUFFIXES, read_photo
 
 MOST_REPLACED = 100   # unreadable samples in a row: then it is not the samples
 CROP_FACE = 150       # px, the larger side of the landmarks' box in the crop

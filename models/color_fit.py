@@ -8,7 +8,7 @@ import torch
 
 from models.coefficients import SLICES, split
 from models.face_model import FaceModel, light_bands, light_basis, rotation
-from util.renderer import MeshRenderer
+from models.renderer import MeshRenderer
 
 
 class ColorFit:

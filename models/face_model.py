@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from models.coefficients import split
-from util.coordinates import CROP_SIZE, camera_to_world
-from util.vertex_normals import vertex_normals
+from models.coordinates import CROP_SIZE, camera_to_world
+from models.vertex_normals import vertex_normals
 
 # Factors of the nine spherical-harmonics bands (Ramamoorthi and Hanrahan, 2001).
 A0, A1, A2 = math.pi, 2 * math.pi / math.sqrt(3), 2 * math.pi / math.sqrt(8)

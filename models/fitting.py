@@ -8,7 +8,7 @@ from models import losses
 from models.coefficients import SLICES, join, split
 from models.color_fit import ColorFit
 from models.face_model import FaceModel
-from util.renderer import MeshRenderer
+from models.renderer import MeshRenderer
 
 # Weights of the losses; id, exp and tex are those within reg. Those of colour and landmarks are the method's for
 # training. The priors weigh a third or less of theirs: here a photo is all there is, not one of many in a batch.

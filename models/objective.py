@@ -6,10 +6,10 @@ from torch.nn.functional import interpolate
 from models import losses
 from models.coefficients import SLICES, split
 from models.color_fit import ColorFit
+from models.coordinates import CROP_SIZE
 from models.face_model import FaceModel
-from util.coordinates import CROP_SIZE
+from models.renderer import MeshRenderer
 from util.distributed import Processes
-from util.renderer import MeshRenderer
 
 MM = 100   # in a decimetre
 FIT_SIZE, FIT_ROUNDS = 56, 3   # px and rounds of the fit of colours: enough for what the network shall learn of it

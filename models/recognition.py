@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import arcface, dlib_face
-from models.files import load_state, load_weights
+from models import arcface, dlib_recognition
+from models.checkpoints import load_state, load_weights
+from models.coordinates import CROP_SIZE, flip_y
+from models.landmarks import five_points
 from util import assets
-from util.alignment import five_points
-from util.coordinates import CROP_SIZE, flip_y
 from util.files import InputError
 
 NETWORKS = (*arcface.STAGES, "dlib")
@@ -65,7 +65,7 @@ def load_recognition(net_recog: str, path: Path) -> Recognition:
     where their distance is 0.6, dlib's limit for the same person. So `--w_feat=1` weighs it as 0.2 does ArcFace.
     """
     if net_recog == "dlib":
-        return Recognition(dlib_face.load_dlib_face(), chip_matrix, dlib_face.CHIP_SIZE)
+        return Recognition(dlib_recognition.load_dlib_face(), chip_matrix, dlib_recognition.CHIP_SIZE)
     return Recognition(_load_arcface(net_recog, path), identity_matrix, arcface.CROP_SIZE)
 
 
@@ -87,7 +87,7 @@ def chip_matrix(landmarks: torch.Tensor, height: int = CROP_SIZE) -> torch.Tenso
     landmarks: (B, 68, 2) px, y up, in an image of that height. Returns (B, 2, 3) float64.
     """
     points = flip_y(landmarks, height)[:, DLIB_LANDMARKS].double()
-    size = dlib_face.CHIP_SIZE
+    size = dlib_recognition.CHIP_SIZE
     template = (points.new_tensor(DLIB_POINTS) + 0.25) / 1.5 * size
     factor, shift = _similarity(template.expand_as(points), points)
     # dlib takes the chip's middle at size / 2, and its side from the centre of the first pixel to that of the last.

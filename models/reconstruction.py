@@ -11,19 +11,20 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets.photo_folder import AlignedFace, PhotoFolder, as_is
+from datasets.photos import list_photos
+from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
 from models.coefficients import SIZE, SLICES, split
+from models.coordinates import camera_to_world, crop_focal
+from models.face_files import write_face
 from models.face_model import Face, FaceModel
-from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_face_model_data
+from models.face_model_files import choose_face_model, load_face_model_data
 from models.fitting import Fitter
+from models.renderer import MeshRenderer
 from util.command import ignore_signals
-from util.coordinates import camera_to_world, crop_focal
 from util.devices import memory_errors_told
 from util.distributed import join_processes, leave_processes
 from util.files import InputError, write_lines
-from util.photos import list_photos
 from util.progress import Progress
-from util.renderer import MeshRenderer
-from util.results import write_face
 
 MOST_ROLL = math.pi / 4   # of faces that networks are trained on
 SKIPPED = "skipped.txt"   # in the folder of results: what was left out and why
@@ -43,7 +44,7 @@ class Reconstructor:
         self.fit_iters = fit_iters
 
     def __call__(self, faces: list[AlignedFace]) -> list[dict]:
-        """What `util.results.write_face` writes, for each face."""
+        """What `models.face_files.write_face` writes, for each face."""
         crops = np.stack([face.crop for face in faces])
         photos = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
         coeffs = self.coefficients(faces, photos)
@@ -129,7 +130,8 @@ def build_reconstructor(options, device: torch.device) -> Reconstructor:
         checkpoint = load_checkpoint(path)
         check_camera(options, checkpoint, path)
         regressor = build_regressor(checkpoint, path, options.net_recon)
-    options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
+    options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
+                                          checkpoint and trained_with(checkpoint))
     face_model, renderer = build_face_model(options)
     renderer.rasteriser(device)   # fails now rather than after the photos are read
     return Reconstructor(face_model, renderer, regressor, options.fit_iters, device)

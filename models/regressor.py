@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import mobilenetv3, resnet
 
-from models import dlib_face
+from models import dlib_recognition
 from models.coefficients import SIZE
 
 # id, exp, tex, angle, gamma, the translation's x and y, its z: one head each
 HEADS = (80, 64, 80, 3, 27, 2, 1)
 
 
-class DlibBackbone(dlib_face.Trunk):
+class DlibBackbone(dlib_recognition.Trunk):
     """The trunk of dlib's face recognition network without its last block: crops (B, 3, H, W) -> features (B, 4096).
 
     Crops are resized to 150 x 150, where faces have the size that the trunk learned to see, at half the work of 224.
@@ -29,7 +29,7 @@ class DlibBackbone(dlib_face.Trunk):
         self.fc = nn.Identity()
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        chips = F.interpolate(crops, [dlib_face.CHIP_SIZE] * 2, mode="bilinear", antialias=True)
+        chips = F.interpolate(crops, [dlib_recognition.CHIP_SIZE] * 2, mode="bilinear", antialias=True)
         return self.fc(super().forward(chips).flatten(1) / 8)
 
 
@@ -93,5 +93,5 @@ def backbone_of(state: dict) -> str | None:
 
 def init_from_dlib(regressor: Regressor):
     """Start the backbone dlib_resnet29 from dlib's weights. Raises InputError where they are not installed."""
-    trunk = dlib_face.load_dlib_face().trunk.state_dict()
+    trunk = dlib_recognition.load_dlib_face().trunk.state_dict()
     regressor.backbone.load_state_dict(trunk, strict=False)   # the last block goes, the last layer stays

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from models.files import build_regressor, load_checkpoint, trained_camera, trained_with
+from models.checkpoints import build_regressor, load_checkpoint, trained_camera, trained_with
 from util.files import InputError, atomic_write
 
 

@@ -11,22 +11,31 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from datasets.synthetic_faces import SyntheticFaces
+from datasets.synthetic.faces import SyntheticFaces
 from datasets.training_batches import TrainingBatches, ValidationBatches
-from models.files import build_regressor, check_camera, choose_face_model, load_checkpoint, load_imagenet_init
+from models.checkpoints import (
+    build_regressor,
+    check_camera,
+    finished_epochs,
+    load_checkpoint,
+    load_imagenet_init,
+    newest_checkpoint,
+    save_checkpoint,
+    trained_with,
+)
+from models.coordinates import CROP_SIZE
+from models.face_files import draw_panel
+from models.face_model_files import choose_face_model
 from models.objective import Objective
 from models.optimiser import BalancedAdam
 from models.recognition import load_recognition
 from models.reconstruction import build_face_model, render_over
 from models.regressor import Regressor, init_from_dlib
-from models.training_state import finished_epochs, newest_checkpoint, save_checkpoint
 from util import assets
-from util.coordinates import CROP_SIZE
 from util.devices import memory_errors_told
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
-from util.results import draw_panel
 from util.training_log import NoLog, TrainingLog
 
 INIT_FOLDER = Path("checkpoints/init_model")
@@ -59,7 +68,8 @@ class Trainer:
         checkpoint = load_checkpoint(source) if source else None
         if path:
             check_camera(options, checkpoint, path)
-        options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model, checkpoint)
+        options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
+                                              checkpoint and trained_with(checkpoint))
         model, self.renderer = build_face_model(options, options.antialias)
         model = model.to(device)
         weights = {name: getattr(options, f"w_{name}") for name in LOSSES}

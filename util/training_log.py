@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from util.results import write_panel
+from util.pictures import write_png
 
 
 class TrainingLog:
@@ -45,7 +45,7 @@ class TrainingLog:
         folder = self.folder / "results" / dataset / f"epoch_{epoch}_{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for number, panel in enumerate(panels, first):
-            write_panel(folder / f"{number:04d}.png", panel)
+            write_png(folder / f"{number:04d}.png", panel)
             if self.add_image:
                 self.board.add_image(f"{dataset}/{number}", panel, step, dataformats="HWC")
 

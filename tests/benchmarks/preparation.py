@@ -20,13 +20,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import reference_skin_mask  # noqa: E402
-
 from datasets import preparation  # noqa: E402
+from datasets.face_detection import FaceDetector  # noqa: E402
+from datasets.photos import list_photos  # noqa: E402
+from datasets.skin_mask import skin_mask  # noqa: E402
 from options.preparation import parse  # noqa: E402
-from util.face_detection import FaceDetector  # noqa: E402
-from util.photos import list_photos  # noqa: E402
-from util.skin_mask import skin_mask  # noqa: E402
+from tests.datasets import reference_skin_mask  # noqa: E402
 
 SIDE = 1024   # px, of the picture for the skin mask; the pixel by pixel one is computed for a part of it
 

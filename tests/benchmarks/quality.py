@@ -26,19 +26,19 @@ from scipy.io import loadmat
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from datasets.alignment import five_points  # noqa: E402
+from datasets.photos import list_photos  # noqa: E402
+from models.checkpoints import load_face_model_data  # noqa: E402
+from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
-from models.files import load_face_model_data  # noqa: E402
-from tests.panel import color_error, crop_and_overlay  # noqa: E402
-from util.alignment import five_points  # noqa: E402
-from util.coordinates import flip_y, photo_to_crop  # noqa: E402
-from util.face_detection import model_file  # noqa: E402
-from util.photos import list_photos  # noqa: E402
+from tests.helpers import color_error, crop_and_overlay  # noqa: E402
+from util.dlib_models import dlib_model_file  # noqa: E402
 
 # Individual typology angle, degrees: dark up to the first, light from the second. Real skins span -60 to 70, fitted
 # albedos less: a photo does not tell dark skin from dim light.
 TONES = 20, 32
-predictor = dlib.shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
-recogniser = dlib.face_recognition_model_v1(model_file("dlib_face_recognition_resnet_model_v1.dat"))
+predictor = dlib.shape_predictor(str(dlib_model_file("shape_predictor_68_face_landmarks.dat")))
+recogniser = dlib.face_recognition_model_v1(str(dlib_model_file("dlib_face_recognition_resnet_model_v1.dat")))
 
 
 def embedding(crop: np.ndarray) -> np.ndarray:

@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.photo_folder import PhotoFolder  # noqa: E402
+from datasets.photos import list_photos  # noqa: E402
+from models.checkpoints import load_face_model_data  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
-from models.files import load_face_model_data  # noqa: E402
 from models.reconstruction import Reconstructor, reconstruct  # noqa: E402
 from models.regressor import Regressor  # noqa: E402
-from util.mesh_io import write_obj  # noqa: E402
-from util.photos import list_photos  # noqa: E402
-from util.renderer import MeshRenderer  # noqa: E402
+from models.renderer import MeshRenderer  # noqa: E402
+from util.obj_files import write_obj  # noqa: E402
 
 
 def main():

@@ -15,10 +15,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from datasets.synthetic_faces import SyntheticFaces  # noqa: E402
+from datasets.synthetic.faces import SyntheticFaces  # noqa: E402
+from models.checkpoints import load_face_model_data  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
-from models.files import load_face_model_data  # noqa: E402
-from util.renderer import MeshRenderer  # noqa: E402
+from models.renderer import MeshRenderer  # noqa: E402
 
 COLUMNS = 8
 

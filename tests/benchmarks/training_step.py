@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from datasets.synthetic_faces import SyntheticFaces  # noqa: E402
+from datasets.synthetic.faces import SyntheticFaces  # noqa: E402
 from models.training import Trainer  # noqa: E402
 from options.training import parse  # noqa: E402
 from util.devices import choose_device  # noqa: E402

@@ -1,0 +1,88 @@
+"""Alignment of a photo: five points of the face -> the 224 x 224 crop the network sees."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from models.coordinates import CROP_SIZE
+from models.landmarks import STANDARD_POINTS
+from util.files import InputError
+
+# The crop shows the standard points, in units of 1, magnified this much.
+FACE_SCALE = 102.0
+_MAX_SCALE = 50.0  # from photo to crop: eyes just over a pixel apart
+
+
+def align(photo, points, mask=None):
+    """Resize and crop a photo so that the face has the network's place and size.
+
+    photo: (H, W, 3) uint8. points: (5, 2) px in the photo, **y up**, in the order of `STANDARD_POINTS`.
+    mask: (H, W) uint8 or None, resized and cropped with the photo.
+
+    Returns (crop, trans_params), or (crop, trans_params, mask crop) when a mask is given: crop (224, 224, 3)
+    uint8, black outside the photo; trans_params (5,) float64 = W, H, s, tx, ty, see `models.coordinates`.
+    Raises InputError when the points can't be those of a face.
+    """
+    height, width = photo.shape[:2]
+    scale, center = _scale_and_center(np.asarray(points, dtype=np.float64))
+    trans_params = np.array([width, height, scale, *center])
+    crop = _resize_and_crop(photo, trans_params)
+    if mask is None:
+        return crop, trans_params
+    return crop, trans_params, _resize_and_crop(mask, trans_params)
+
+
+def _scale_and_center(points):
+    """Scaled orthographic least squares: factor from photo to crop, and the photo's point at the origin."""
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise InputError("alignment needs five points, each x and y finite numbers")
+    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    if spread[1] <= 0.02 * spread[0]:
+        raise InputError("the five points of the face are equal or lie on one line: "
+                         "give both eyes, the nose tip and both mouth corners")
+    standard = np.column_stack([STANDARD_POINTS, np.ones(5)])
+    solution = np.linalg.lstsq(standard, points, rcond=None)[0]
+    scale = FACE_SCALE / np.linalg.norm(solution[:3], axis=0).mean()
+    if scale > _MAX_SCALE:
+        raise InputError("the five points of the face are within a few pixels: the face is too small")
+    return scale, solution[3]
+
+
+def _resize_and_crop(picture, trans_params):
+    """Resize the whole picture and crop 224 x 224 pixels, at the cost of the crop only.
+
+    The crop is resized straight from the part of the picture under it; the resampling kernel reaches as far
+    as it would in the whole picture, so the pixels are the same.
+    """
+    width, height, scale, center_x, center_y = trans_params
+    columns = _source_span(int(width), scale, center_x - width / 2)
+    rows = _source_span(int(height), scale, height / 2 - center_y)
+    crop = np.zeros((CROP_SIZE, CROP_SIZE) + picture.shape[2:], dtype=picture.dtype)
+    if columns is not None and rows is not None:
+        (inside_x, target_x, box_x), (inside_y, target_y, box_y) = columns, rows
+        size = (target_x.stop - target_x.start, target_y.stop - target_y.start)
+        source = Image.fromarray(np.ascontiguousarray(picture[inside_y, inside_x]))
+        crop[target_y, target_x] = source.resize(
+            size, Image.Resampling.BICUBIC, box=(box_x[0], box_y[0], box_x[1], box_y[1]))
+    return crop
+
+
+def _source_span(length, scale, offset):
+    """Where one axis of the crop comes from: a picture of `length` px, a face `offset` px off its middle.
+
+    Returns (slice of the picture to read, slice of the crop to fill, start and end in the read part), or
+    None when the crop lies off the picture.
+    """
+    resized = int(length * scale)
+    start = int(resized / 2 - CROP_SIZE / 2 + offset * scale)
+    first, last = max(start, 0), min(start + CROP_SIZE, resized)
+    if first >= last:
+        return None
+    step = length / resized
+    reach = 2 * max(step, 1) + 2  # the bicubic kernel's half width, and rounding
+    low = max(math.floor(first * step - reach), 0)
+    high = min(math.ceil(last * step + reach), length)
+    # Rounding must not push the box over the edge, which PIL refuses.
+    box = (max(first * step - low, 0.0), min(last * step - low, float(high - low)))
+    return slice(low, high), slice(first - start, last - start), box

@@ -1,0 +1,296 @@
+"""Which things surround and cover a rendered face: skull, ears, neck, hair, clothes, the inside of the mouth, glasses,
+masks, hands, shadows, and a background. `datasets.synthetic.painter` paints them.
+
+Numbers of a batch, one a face, are columns (B, 1), so that they multiply colours (B, 3) and px (B, 2). Lengths are
+decimetres, sizes of shapes their half-axes.
+"""
+import numpy as np
+
+from datasets.synthetic.painter import ADD, MULTIPLY, ROUGH, STRANDS, TEXTURES, Scene, Shape
+from models.coordinates import CROP_SIZE
+
+# Albedo, RGB 0..1: black, browns, blond, red, grey and white.
+HAIR_COLORS = np.array([[.03, .025, .02], [.06, .04, .03], [.12, .075, .045], [.22, .14, .08], [.5, .36, .2],
+                        [.33, .13, .06], [.4, .39, .38], [.7, .68, .65]])
+HAIR_SHARES = [.25, .2, .2, .12, .08, .04, .07, .04]
+MOUTH_COLOR, TONGUE_COLOR, TEETH_COLOR = [.12, .04, .04], [.45, .18, .17], [.75, .7, .6]
+
+
+class Head:
+    """Posed heads in their crops. points: landmarks (B, 68, 3) of the unposed faces; rotation (B, 3, 3), trans (B, 3);
+    focal, camera_d: of the face model."""
+
+    def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float, camera_d: float):
+        self.points, self.rotation, self.trans = points, rotation, trans
+        self.focal, self.camera_d = focal, camera_d
+        self.width = (points[:, 16, :1] - points[:, :1, 0]) / 2          # half of the face's
+        self.brows = points[:, 17:27].mean(1)
+        self.height = self.brows[:, 1:2] - points[:, 8, 1:2]             # from chin to brows
+        self.middle = (points[:, 0] + points[:, 16]) / 2                 # between the ears
+        self.scale = focal / (camera_d - trans[:, 2:])                   # px a decimetre
+        # px of a decimetre downwards and to the right in the picture, and along the face's own x axis
+        down = self.pixels(self.middle) - self.pixels(self.middle, up=.1)
+        self.down = down / np.linalg.norm(down, axis=1, keepdims=True) * self.scale
+        self.right = np.stack([self.down[:, 1], -self.down[:, 0]], 1)
+        self.across = (self.pixels(self.middle, right=.1) - self.pixels(self.middle)) / .1
+
+    def pixels(self, points: np.ndarray, right=0., up=0., front=0.) -> np.ndarray:
+        """Points (B, 3) in the frame of the unposed face, moved in it -> (B, 2) px of the crop, y down."""
+        shift = np.concatenate([np.broadcast_to(value, (len(points), 1)) for value in (right, up, front)], 1)
+        x, y, z = (np.einsum("bi,bij->bj", points + shift, self.rotation) + self.trans).T
+        scale = self.focal / (self.camera_d - z)
+        return np.stack([CROP_SIZE / 2 + scale * x, CROP_SIZE / 2 - scale * y], 1)
+
+    def shows(self, side: int) -> np.ndarray:
+        """(B, 1): whether the left (-1) or right (1) side of the face, in the picture, is not turned away."""
+        return side * self.rotation[:, 0, 2:] > -.3
+
+    def between(self, *numbers: int) -> np.ndarray:
+        """(B, 3): the middle of these landmarks, counted from 0."""
+        return self.points[:, list(numbers)].mean(1)
+
+
+class Shapes:
+    """The shapes of a batch, from back to front: a shape a face each, of which some are absent."""
+
+    def __init__(self, rng: np.random.Generator, count: int):
+        self.rng, self.count, self.layers, self.behind = rng, count, [], 0
+
+    def chance(self, share: float) -> np.ndarray:
+        return self.rng.random((self.count, 1)) < share
+
+    def uniform(self, low: float, high: float) -> np.ndarray:
+        return self.rng.uniform(low, high, (self.count, 1))
+
+    def normal(self, spread: float) -> np.ndarray:
+        return self.rng.normal(0, spread, (self.count, 1))
+
+    def either(self, *values: int) -> np.ndarray:
+        return self.rng.choice(values, (self.count, 1))
+
+    def directions(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors (B, 2) at an angle (B, 1) to the right and downwards."""
+        return np.hstack([np.cos(angle), np.sin(angle)]), np.hstack([-np.sin(angle), np.cos(angle)])
+
+    def material(self) -> dict:
+        """Any colour and texture, for `add`."""
+        return {"color": colors(self.rng, self.count), "texture": self.rng.integers(TEXTURES, size=(self.count, 1)),
+                "contrast": self.uniform(0, .8)}
+
+    def hair(self, color: np.ndarray) -> dict:
+        """Hair, for `add`."""
+        return {"color": color, "texture": self.either(*STRANDS), "contrast": self.uniform(.3, 1.2), "relief": .8,
+                "tiles": np.hstack([self.uniform(.3, 1), self.uniform(.1, .35)]), "squarings": self.either(1, 2),
+                "softness": self.uniform(.02, .25), "wobble": self.uniform(.02, .3)}
+
+    def add(self, present, center, right, down, color, **fields):
+        """present (B, 1): which faces have it; center (B, 2) px; right, down (1 or B, 2) px: its half-axes; color
+        (1 or B, 3); fields: of Shape, by default those of a plain ellipse."""
+        layer = np.zeros(self.count, Shape.numpy_dtype())
+        layer["inverse"] = np.linalg.inv(np.stack([right, down], 2)).reshape(-1, *layer["inverse"].shape[1:])
+        fields = {"texture": self.either(*ROUGH), "tiles": .3, "alpha": 1., "squarings": 1, "softness": .1} | fields
+        for name, value in (fields | {"center": center, "color": color}).items():
+            layer[name] = value if layer[name].ndim == 2 else np.broadcast_to(value, (self.count, 1)).ravel()
+        layer["alpha"] *= present.ravel()
+        self.layers.append(layer)
+
+    def face(self):
+        """What is added from now on lies before the face."""
+        self.behind = len(self.layers)
+
+    def packed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shapes (B, K), those present first; how many of them lie behind the face (B,), and how many there are."""
+        layers = np.stack(self.layers, 1)
+        present = layers["alpha"] > 0
+        order = np.argsort(~present, axis=1, kind="stable")[:, :max(present.sum(1).max(), 1)]
+        return np.take_along_axis(layers, order, 1), present[:, :self.behind].sum(1), present.sum(1)
+
+
+def colors(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """(..., 3) albedo of things: mostly greyish."""
+    grey = rng.beta(1.1, 1.3, (*shape, 1))
+    saturation = .9 * rng.random((*shape, 1)) ** 2
+    return np.clip(grey * (1 + saturation * rng.uniform(-1, 1, (*shape, 3))), .01, 1)
+
+
+def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: np.ndarray
+                 ) -> tuple[np.ndarray, np.ndarray]:
+    """Scenes (B,) of Scene and shapes (B, K) of Shape round heads. skin (B, 3): their mean albedo; light (B, 3): on a
+    surface turned to the camera."""
+    shapes = Shapes(rng, len(skin))
+    color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), len(skin), p=HAIR_SHARES)] * rng.uniform(.9, 1.1, skin.shape)
+    color *= shapes.uniform(.6, 1.5)
+    haired = shapes.chance(.93)
+    long = haired & shapes.chance(.4)
+    add_surroundings(shapes)
+    add_body(shapes, head, skin, color, haired, long)
+    add_mouth(shapes, head)
+    shapes.face()
+    add_light_effects(shapes, head)
+    add_fringe(shapes, head, color, haired, long)
+    add_glasses(shapes, head)
+    add_covers(shapes, head, skin)
+    add_borders(shapes)
+    packed, behind, total = shapes.packed()
+    scene = background(rng, light)
+    scene["behind"], scene["shapes"] = behind, total
+    return scene, packed
+
+
+def background(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
+    """Scenes (B,) of Scene without shapes."""
+    count = len(light)
+    scene = np.zeros(count, Scene.numpy_dtype())
+    palette = colors(rng, count, 4)
+    # often plain: the colours near each other
+    palette = palette[:, :1] + (palette - palette[:, :1]) * rng.beta(.8, .8, (count, 1, 1))
+    scene["colors"] = palette.reshape(scene["colors"].shape)
+    for name in "abc":
+        scene[f"texture_{name}"] = rng.integers(TEXTURES, size=count)
+        scale = np.exp(rng.uniform(np.log(.001), np.log(.012), count))
+        turn = rng.uniform(0, 2 * np.pi, count) * (rng.random(count) < .5)
+        rows = [scale * np.cos(turn), scale * np.sin(turn), rng.random(count),
+                -scale * np.sin(turn), scale * np.cos(turn), rng.random(count),
+                rng.uniform(.6, 3, count), rng.uniform(-.4, .4, count), 0 * scale]
+        scene[f"map_{name}"] = np.stack(rows, 1).reshape(scene[f"map_{name}"].shape)
+    scene["light"] = light * np.exp(rng.normal(.2, .5, (count, 1)))
+    scene["grain"] = rng.choice(ROUGH, count)
+    scene["pores"] = np.stack([rng.uniform(.01, .03, count), rng.uniform(0, .15, count), rng.random(count)], 1)
+    highlight = rng.normal(0, .35, (count, 3)) + [0, .35, 1]
+    highlight /= np.linalg.norm(highlight, axis=1, keepdims=True)
+    scene["shine"] = np.hstack([highlight, .35 * rng.random((count, 1)) ** 2])
+    scene["gloss"] = rng.uniform(5, 40, count)
+    scene["vignette"] = .5 * rng.random(count) ** 2
+    return scene
+
+
+def add_surroundings(shapes: Shapes):
+    """Things somewhere behind."""
+    u = shapes.uniform
+    for _ in range(3):
+        right, down = shapes.directions(shapes.normal(.3))
+        shapes.add(shapes.chance(.35), shapes.rng.uniform(-20, 244, (shapes.count, 2)), right * u(15, 120),
+                   down * u(15, 120), **shapes.material(), squarings=shapes.either(1, 2, 3), softness=u(.02, .4),
+                   wobble=u(0, .4), relief=u(0, 1))
+
+
+def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, haired: np.ndarray, long: np.ndarray):
+    """Long hair, neck, shoulders, the hair of the skull, ears, and the skull."""
+    u = shapes.uniform
+    skull = head.pixels(head.middle, up=.35 * head.height)
+    right, down = head.right * head.width, head.down * head.height
+    tone = skin * u(.88, 1.05)
+    neck = head.pixels(np.hstack([head.points[:, 8, :2], head.middle[:, 2:]]))
+    shapes.add(long, skull + down * u(.2, .7), right * u(1.15, 1.6), down * u(1.1, 1.8), **shapes.hair(color))
+    shapes.add(shapes.chance(.95), neck + down * u(.15, .35), right * u(.55, .85), down * u(.5, .8), tone * u(.55, .95),
+               squarings=2, relief=.95)
+    shapes.add(shapes.chance(.85), neck + down * u(1, 1.45), right * u(1.9, 2.9), down * u(.55, .95),
+               **shapes.material(), squarings=shapes.either(1, 2), relief=.5, softness=.04)
+    shapes.add(haired, skull - down * u(0, .3), right * u(1.1, 1.35), down * u(.85, 1.15), **shapes.hair(color))
+    for side in (0, 16):
+        shapes.add(shapes.chance(.75), head.pixels(head.points[:, side], up=.05, front=-.1), head.right * .16,
+                   head.down * u(.26, .36), tone, relief=.6, softness=.2, contrast=.5)
+    shapes.add(shapes.chance(1), skull + down * .05, right * u(.98, 1.06), down * u(.75, .95), tone,
+               relief=u(.5, .9), softness=.05)
+
+
+def add_mouth(shapes: Shapes, head: Head):
+    """The inside of the mouth, seen where the model has a hole: dark, with teeth and a tongue."""
+    u = shapes.uniform
+    center = head.pixels(head.between(60, 62, 64, 66))
+    right = (head.pixels(head.points[:, 64]) - head.pixels(head.points[:, 60])) / 2
+    down = head.down * np.maximum(head.points[:, 62, 1:2] - head.points[:, 66, 1:2], .05) / 2
+    shapes.add(shapes.chance(1), center, right, down * 1.3 + head.down * .05, MOUTH_COLOR * u(.2, 1.5), squarings=2)
+    shapes.add(shapes.chance(.6), center + down * u(.3, .9), right * .7, down * u(.4, .8), TONGUE_COLOR * u(.5, 1.2),
+               softness=.4, relief=.7)
+    teeth = TEETH_COLOR * u(.5, 1.2)
+    gaps = {"texture": shapes.either(*STRANDS), "tiles": np.hstack([u(.02, .05), u(0, .02)]), "contrast": .5}
+    for share, lip, upper in ((.75, 62, 1), (.3, 66, -1)):
+        size = u(.04, .09)
+        place = head.pixels(head.points[:, lip], up=-upper * size * u(0, .8))
+        shapes.add(shapes.chance(share), place, right * u(.75, 1.05), head.down * size, teeth, squarings=2,
+                   softness=.15, relief=.8, bend=upper * u(-.2, .4), **gaps)
+
+
+def add_light_effects(shapes: Shapes, head: Head):
+    """Glints in the eyes, and shadows with an edge."""
+    u = shapes.uniform
+    glint, shift = shapes.chance(.5), shapes.rng.normal(0, .02, (shapes.count, 2)) * head.scale
+    for corners in ((36, 39), (42, 45)):
+        size = u(.01, .025)
+        shapes.add(glint, head.pixels(head.between(*corners), up=.02) + shift, head.right * size, head.down * size,
+                   [[1, 1, 1]], softness=.5, alpha=u(.2, .9), mode=ADD)
+    right, down = shapes.directions(u(0, 2 * np.pi))
+    size = u(40, 160)
+    shapes.add(shapes.chance(.25), head.pixels(head.points[:, 30]) + down * size * u(.6, 1.4), right * size * 2,
+               down * size, np.repeat(u(.25, .8), 3, 1), squarings=shapes.either(1, 3), softness=u(.02, .5),
+               wobble=u(0, .4), mode=MULTIPLY)
+
+
+def add_fringe(shapes: Shapes, head: Head, color: np.ndarray, haired: np.ndarray, long: np.ndarray):
+    """Hair over the forehead and beside the face, or a hat."""
+    u = shapes.uniform
+    hat, tall = shapes.chance(.08), u(.45, .7)
+    top = head.pixels(head.brows, up=u(.1, .55)) - head.down * tall     # the lowest hair, and up to the shape's centre
+    shapes.add(haired & ~hat, top + head.right * head.width * shapes.normal(.3),
+               head.right * head.width * u(1.05, 1.35) + head.down * shapes.normal(.1), head.down * tall,
+               **shapes.hair(color), bend=u(-.6, .1))
+    for side, temple in ((-1, 0), (1, 16)):
+        shapes.add(haired & head.shows(side) & shapes.chance(.5) & (long | shapes.chance(.4)),
+                   head.pixels(head.points[:, temple], up=u(-.3, .5)) + head.right * side * .1,
+                   head.right * u(.1, .3), head.down * u(.7, 1.5), **shapes.hair(color), bend=u(-.3, .3))
+    shapes.add(hat, top - head.down * .1, head.right * head.width * u(1.1, 1.5), head.down * u(.5, .7),
+               **shapes.material(), squarings=shapes.either(1, 3), softness=.04, relief=.8, bend=u(-.2, .3))
+    # a strand
+    shapes.add(shapes.chance(.06), head.pixels(head.brows) + head.right * shapes.normal(.5),
+               head.right * u(.02, .06) + head.down * shapes.normal(.03), head.down * u(.4, .9), color, softness=.5,
+               alpha=u(.4, 1), bend=shapes.normal(.1))
+
+
+def add_glasses(shapes: Shapes, head: Head):
+    u = shapes.uniform
+    worn = shapes.chance(.22)
+    dark, mirroring = worn & shapes.chance(.2), worn & shapes.chance(.3)
+    wide, tall, squarings, thickness = u(.26, .36), u(.17, .3), shapes.either(1, 2), u(.03, .12)
+    color = colors(shapes.rng, shapes.count) * u(.05, 1)
+    for corners in ((36, 39), (42, 45)):
+        lens = {"center": head.pixels(head.between(*corners), up=-.04, front=.1), "right": head.across * wide,
+                "down": head.down * tall, "squarings": squarings, "softness": .06}
+        shapes.add(dark, **lens, color=color * .2, alpha=u(.7, 1), contrast=u(0, 1))
+        shapes.add(mirroring, **lens, color=[[1, 1, 1]], alpha=u(.02, .35), mode=ADD, contrast=1.9)
+        shapes.add(worn, **lens, color=color, ring=thickness)
+    shapes.add(worn, head.pixels(head.points[:, 27], up=-.03, front=.12), head.across * .12, head.down * .02, color,
+               softness=.4, squarings=2)
+    for side, corner, ear in ((-1, 36, 0), (1, 45, 16)):
+        hinge = head.pixels(head.points[:, corner], right=side * .15, front=.05)
+        half = (head.pixels(head.points[:, ear]) - hinge) / 2 + head.right * .001
+        shapes.add(worn & head.shows(side), hinge + half, half, head.down * .025, color, squarings=3, softness=.3)
+
+
+def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
+    """Face masks, hands, and things before the face."""
+    u = shapes.uniform
+    shapes.add(shapes.chance(.05), head.pixels(head.between(8, 33)), head.across * head.width * u(.8, .95),
+               head.down * head.height * u(.36, .5), **shapes.material(), squarings=shapes.either(1, 2), softness=.04,
+               relief=.8)
+    hand, tone = shapes.chance(.06), skin * u(.7, 1.2)
+    place = head.pixels(head.points[:, 30], up=u(-1.1, .4)) + head.right * shapes.normal(.6)
+    side, along = (axis * head.scale for axis in shapes.directions(u(-1.2, 1.2)))
+    for finger in (-1.5, -.5, .5, 1.5):
+        shapes.add(hand, place + side * .19 * finger - along * u(-.02, .06), side * .105, along * .38, tone,
+                   squarings=2, relief=.95, contrast=.3)
+    shapes.add(hand, place + along * .65, side * .42, along * .45, tone, squarings=2, softness=.05, relief=.6,
+               contrast=.3)
+    for _ in range(2):
+        right, down = shapes.directions(u(0, np.pi))
+        shapes.add(shapes.chance(.1), shapes.rng.uniform(10, CROP_SIZE - 10, (shapes.count, 2)), right * u(4, 40),
+                   down * u(4, 40), **shapes.material(), squarings=shapes.either(1, 2, 3), softness=u(.02, .3),
+                   relief=u(0, 1), wobble=u(0, .4))
+
+
+def add_borders(shapes: Shapes):
+    """The black beyond the edges of the photo."""
+    far = 1000.
+    for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        center = CROP_SIZE / 2 + (CROP_SIZE / 2 + far - shapes.uniform(0, 40)) * [x, y]
+        shapes.add(shapes.chance(.06), center, [[far, 0]], [[0, far]], [[0, 0, 0]], squarings=3, softness=.001)

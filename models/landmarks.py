@@ -1,0 +1,59 @@
+"""The 68 landmarks of a face: their order, their groups, the mirror table, and the five points that align a photo.
+
+The order is that of the Multi-PIE annotation, which iBUG 300-W and dlib use too. Indices count from 0. "Left" and
+"right" are as seen in the picture, not the person's.
+"""
+import numpy as np
+
+COUNT = 68
+
+JAW = slice(0, 17)             # outline from the left ear over the chin (8) to the right ear
+LEFT_BROW = slice(17, 22)
+RIGHT_BROW = slice(22, 27)
+NOSE_BRIDGE = slice(27, 31)    # from between the eyes down to the tip
+NOSE_BASE = slice(31, 36)      # below the nostrils
+LEFT_EYE = slice(36, 42)       # outer corner, upper lid, inner corner, lower lid
+RIGHT_EYE = slice(42, 48)      # inner corner, upper lid, outer corner, lower lid
+OUTER_LIPS = slice(48, 60)     # left corner, upper lip, right corner, lower lip
+INNER_LIPS = slice(60, 68)
+WITHOUT_JAW = slice(17, 68)    # the "inner 51" of the landmark benchmarks
+
+NOSE_TIP = 30
+LEFT_EYE_CORNERS = (36, 39)
+RIGHT_EYE_CORNERS = (42, 45)
+MOUTH_CORNERS = (48, 54)
+OUTER_EYE_CORNERS = (36, 45)   # their distance is the unit of landmark errors
+
+# Which landmark each one becomes in a mirrored picture. First turn the x axis round, then
+# `mirrored = landmarks[MIRRORED_LANDMARKS]`.
+MIRRORED_LANDMARKS = np.array([
+    16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,  # jaw
+    26, 25, 24, 23, 22, 21, 20, 19, 18, 17,  # brows
+    27, 28, 29, 30, 35, 34, 33, 32, 31,  # nose
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,  # eyes
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,  # outer lips
+    64, 63, 62, 61, 60, 67, 66, 65,  # inner lips
+])
+
+# The five alignment points of the mean face (5, 3): left eye centre, right eye centre, nose tip, left and right mouth
+# corner. x to the image's right, y up, z towards the camera, decimetres.
+STANDARD_POINTS = np.array(
+    [[-0.31148657, 0.29036078, 0.13377953],
+     [0.30979887, 0.28972036, 0.13179526],
+     [0.0032534988, -0.046179324, 0.55244243],
+     [-0.25216928, -0.38133916, 0.22405732],
+     [0.2484662, -0.38128236, 0.22235769]], dtype=np.float32)
+
+
+def five_points(landmarks):
+    """Reduce 68 landmarks to the five alignment points. Five points are returned as they are.
+
+    landmarks: (..., 68, D) or (..., 5, D), numpy array or torch tensor, any axes and unit. Returns (..., 5, D): left
+    and right eye centre (each the middle of the eye's two corners), nose tip, left and right mouth corner.
+    """
+    if landmarks.shape[-2] == 5:
+        return landmarks
+    left_mouth, right_mouth = MOUTH_CORNERS
+    first = landmarks[..., [LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0], NOSE_TIP, left_mouth, right_mouth], :]
+    second = landmarks[..., [LEFT_EYE_CORNERS[1], RIGHT_EYE_CORNERS[1], NOSE_TIP, left_mouth, right_mouth], :]
+    return (first + second) / 2

@@ -1,0 +1,107 @@
+"""Meshes in camera coordinates -> images, by the rasteriser."""
+import warnings
+from types import ModuleType
+
+import torch
+from torch.utils.weak import WeakTensorKeyDictionary
+
+import nvdiffrast.torch as portable
+from models.coordinates import CROP_SIZE
+from nvdiffrast.nvidia import find_nvidia
+from util.files import InputError
+
+
+def choose_rasteriser(renderer: str, device: torch.device) -> tuple[ModuleType, object]:
+    """The operations of nvdiffrast.torch, and a context for them on the device.
+
+    renderer: "portable": the package of this repository; "nvidia": NVIDIA's own, which needs a GPU; "auto": NVIDIA's
+    on a GPU where it is installed, else the portable one. Raises InputError where NVIDIA's is asked for in vain.
+    """
+    nvidia = None
+    if renderer == "nvidia" and device.type != "cuda":
+        raise InputError(f"--renderer=nvidia: NVIDIA's nvdiffrast draws on a GPU alone, and {device} computes here; "
+                         "name a GPU with --gpu_ids, or leave the option out")
+    if renderer != "portable" and device.type == "cuda":
+        try:
+            nvidia = find_nvidia()
+        except Exception as error:   # a broken installation may raise anything
+            problem = f"NVIDIA's nvdiffrast is installed but cannot be imported: {error}"
+            if renderer == "nvidia":
+                raise InputError(f"--renderer=nvidia: {problem}; reinstall it, or leave the option out") from error
+            warnings.warn(f"{problem}; the portable rasteriser takes its place (--renderer=portable asks for it)",
+                          stacklevel=2)
+    if nvidia:
+        return nvidia, nvidia.RasterizeCudaContext(device=device)
+    if renderer == "nvidia":
+        raise InputError("--renderer=nvidia: NVIDIA's nvdiffrast is not installed here; install it as "
+                         "https://nvlabs.github.io/nvdiffrast says, or leave the option out")
+    return portable, portable.RasterizeGLContext(output_db=False, device=device)
+
+
+class MeshRenderer:
+    """Perspective camera of the face model: its image is the crop, or that at another size; focal: px in the crop.
+
+    z_near, z_far: the nearest and farthest visible distance from the eye, decimetres. renderer: see
+    `choose_rasteriser`. antialias: pixels at silhouettes show the face by the share it covers of them, so that
+    images pull the outlines too.
+    """
+
+    def __init__(self, focal: float = 1015, z_near: float = 5, z_far: float = 15,
+                 renderer: str = "auto", antialias: bool = False):
+        scale, depth = 2 * focal / CROP_SIZE, z_far - z_near
+        # Row 0 of the rasteriser's image is y = -1, row 0 of a picture is its top: y is flipped here.
+        self.projection = torch.tensor([[scale, 0, 0, 0],
+                                        [0, -scale, 0, 0],
+                                        [0, 0, (z_far + z_near) / depth, -2 * z_far * z_near / depth],
+                                        [0, 0, 1, 0]])
+        self.renderer, self.antialias = renderer, antialias
+        self.rasterisers = {}
+        self.topologies = WeakTensorKeyDictionary()
+
+    def rasteriser(self, device: torch.device) -> tuple[ModuleType, object]:
+        """`choose_rasteriser` for a device, chosen once."""
+        if device not in self.rasterisers:
+            self.rasterisers[device] = choose_rasteriser(self.renderer, device)
+        return self.rasterisers[device]
+
+    def clip(self, vertices: torch.Tensor) -> torch.Tensor:
+        """Camera coordinates (B, N, 3) -> clip coordinates (B, N, 4)."""
+        homogeneous = torch.nn.functional.pad(vertices, (0, 1), value=1.0)
+        return (homogeneous @ self.projection.to(vertices).T).contiguous()
+
+    def rasterize(self, vertices: torch.Tensor, tri: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+        """What each pixel sees (B, size, size, 4), see nvdiffrast.torch.rasterize."""
+        return self._rasterize(self.clip(vertices), tri, size)
+
+    def __call__(self, vertices: torch.Tensor, tri: torch.Tensor, attributes: torch.Tensor | None = None,
+                 size: int = CROP_SIZE) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Vertices (B, N, 3) in camera coordinates, triangles (F, 3) int32, attributes (B, N, C) ->
+        mask (B, 1, S, S) 0 or 1, depth (B, 1, S, S) decimetres from the eye (0 off the face), and the attributes'
+        image (B, C, S, S) (0 off the face; None without attributes). Row 0 is the top of the picture.
+
+        With antialiasing the mask is the share of a pixel that the face covers, the image its colour times that
+        share, and both have gradients by the outlines; `image + (1 - mask) * photo` is the face over a photo, with
+        and without. Depth stays that of pixel centres.
+        """
+        rasteriser, _ = self.rasteriser(vertices.device)
+        clip = self.clip(vertices)
+        rast = self._rasterize(clip, tri, size)
+        values = vertices[..., 2:] if attributes is None else torch.cat([vertices[..., 2:], attributes], -1)
+        depth, image = rasteriser.interpolate(values.contiguous(), rast, tri)[0].split([1, values.shape[-1] - 1], -1)
+        mask = (rast[..., 3:] > 0).float()
+        if self.antialias:
+            covered = torch.cat([mask, image], -1)
+            covered = rasteriser.antialias(covered, rast, clip, tri, topology_hash=self._topology(tri))
+            mask, image = covered[..., :1], covered[..., 1:]
+        mask, depth, image = (x.permute(0, 3, 1, 2) for x in (mask, depth, image))
+        return mask, depth, None if attributes is None else image
+
+    def _rasterize(self, clip: torch.Tensor, tri: torch.Tensor, size: int) -> torch.Tensor:
+        rasteriser, context = self.rasteriser(clip.device)
+        return rasteriser.rasterize(context, clip, tri, (size, size), grad_db=False)[0]
+
+    def _topology(self, tri: torch.Tensor) -> object:
+        """Which triangles share edges; found once for each list of triangles."""
+        if tri not in self.topologies:
+            self.topologies[tri] = self.rasteriser(tri.device)[0].antialias_construct_topology_hash(tri)
+        return self.topologies[tri]

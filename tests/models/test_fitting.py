@@ -1,0 +1,147 @@
+"""What makes a fit good: where it looks, where it ends, and what holds it where a photo tells nothing."""
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+
+from datasets.photo_folder import AlignedFace, PhotoFolder, attention_mask
+from models.coefficients import SIZE, SLICES, split
+from models.color_fit import ColorFit
+from models.coordinates import CROP_SIZE, flip_y
+from models.fitting import WEIGHTS, Fitter
+from models.losses import gamma_loss, reflectance_loss
+from models.reconstruction import Reconstructor
+from models.renderer import MeshRenderer
+from tests.helpers import CPU, EXAMPLES
+
+BLUE = (30, 60, 220)   # no colour of skin
+
+
+@pytest.fixture
+def truth(generator):
+    """Coefficients of two faces in coloured light."""
+    spread = {"id": 0.5, "exp": 0.3, "tex": 0.5, "angle": 0.1, "gamma": 0.15, "trans": 0.02}
+    return torch.cat([std * torch.randn(2, SLICES[name].stop - SLICES[name].start, generator=generator)
+                      for name, std in spread.items()], 1)
+
+
+@pytest.fixture
+def photos(face_model, truth):
+    """(2, 3, 224, 224) RGB 0..1, over grey."""
+    face = face_model(truth)
+    mask, _, image = MeshRenderer()(face.vertices, face_model.tri, face.color)
+    return (image + 0.4 * (1 - mask)).clamp(0, 1)
+
+
+@pytest.fixture
+def landmarks(face_model, truth):
+    return face_model.landmarks(truth)
+
+
+@pytest.fixture(scope="module")
+def fitter(face_model):
+    return Fitter(face_model, MeshRenderer())
+
+
+def test_what_lies_over_the_face_moves_a_fit_by_its_attention(face_model, photos, landmarks):
+    reconstructor = Reconstructor(face_model, MeshRenderer(), None, 4, CPU.device)
+    patch = slice(110, 134), slice(84, 108)   # of a cheek
+
+    def fit(covered, attention):
+        crops = (255 * photos).byte().permute(0, 2, 3, 1).numpy().copy()
+        if covered:
+            crops[:, *patch] = BLUE
+        mask = np.full((CROP_SIZE, CROP_SIZE), 255, np.uint8)
+        mask[patch] = attention
+        faces = [AlignedFace("", crop, None, points.numpy(), mask)
+                 for crop, points in zip(crops, landmarks, strict=True)]
+        return reconstructor.coefficients(faces, torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
+
+    assert torch.equal(fit(True, 0), fit(False, 0))
+    change = split(fit(True, 255) - fit(False, 255))
+    assert all(change[name].abs().amax(1).min() > 0.05 for name in ("id", "exp", "tex"))
+
+
+def test_detail_that_half_the_resolution_does_not_show_moves_a_fit(fitter, photos, landmarks):
+    photos = (256 * photos).round() / 256   # so that pairs of pixels have exactly the same mean
+    detail = torch.tensor([[1, -1], [-1, 1]]).repeat(CROP_SIZE // 2, CROP_SIZE // 2) / 8
+    assert torch.equal(avg_pool2d(photos + detail, 2), avg_pool2d(photos, 2))
+    attention = torch.ones(2, 1, CROP_SIZE, CROP_SIZE)
+    plain, detailed = (fitter(torch.zeros(2, SIZE), image, landmarks, attention, 4)
+                       for image in (photos, photos + detail))
+    assert (plain - detailed).abs().amax(1).min() > 0.01
+
+
+def test_no_face_of_a_batch_is_worse_than_at_the_start(fitter, photos, landmarks, truth):
+    start = truth.clone()
+    start[1, SLICES["gamma"]] += 0.3
+    attention = torch.ones(2, 1, CROP_SIZE, CROP_SIZE)
+    found = fitter(start, photos, landmarks, attention, 1)
+    before, after = (fitter.loss(coeffs, photos, landmarks, attention) for coeffs in (start, found))
+    assert after[0] <= before[0]
+    assert after[1] < before[1] / 2
+
+
+def test_albedo_and_light_end_where_the_losses_hold_each_other_in_balance(face_model, photos, landmarks, truth,
+                                                                          generator):
+    weights = WEIGHTS | {"reg": 1, "tex": 0.01, "reflc": 5}   # all of them strong enough to be seen
+    photos = avg_pool2d(photos, 2)
+    photos = (photos + 0.1 * torch.randn(photos.shape, generator=generator)).clamp(0, 1)   # no face fits it exactly
+    attention = torch.linspace(0, 1, CROP_SIZE // 2).expand(2, 1, CROP_SIZE // 2, CROP_SIZE // 2)
+    found = ColorFit(face_model, MeshRenderer(), weights, rounds=30)(truth, photos, attention)
+
+    def pull(weights, name):
+        """Lengths (2,) of the loss's gradients."""
+        coeffs = found.clone().requires_grad_()
+        Fitter(face_model, MeshRenderer(), weights).loss(coeffs, photos, landmarks, attention).sum().backward()
+        return split(coeffs.grad)[name].norm(dim=1)
+
+    for name, losses in (("tex", ("color", "tex", "reflc")), ("gamma", ("color", "gamma"))):
+        for loss in losses:
+            assert (pull(weights, name) < 0.1 * pull(weights | {loss: 0}, name)).all(), (name, loss)
+
+
+def test_light_from_where_no_pixel_faces_stays_small(face_model, photos):
+    attention = torch.zeros(2, 1, CROP_SIZE, CROP_SIZE)
+    attention[..., 100, 110] = 1
+    found = ColorFit(face_model, MeshRenderer(), WEIGHTS)(torch.zeros(2, SIZE), photos, attention)
+    assert 0 < split(found)["gamma"].abs().max() < 1
+
+
+def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
+    start = torch.zeros(2, SIZE)
+    found = fitter(start, photos, landmarks, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 10)
+    far, near = ((face_model.landmarks(coeffs) - landmarks).norm(dim=2).mean(1) for coeffs in (start, found))
+    assert (near < far / 5).all(), (near, far)
+
+
+def test_what_a_photo_does_not_show_goes_to_the_mean(fitter, face_model, photos, landmarks, truth):
+    found = fitter(truth, photos, landmarks, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 5)
+
+    def distances(coeffs):
+        c = split(coeffs)
+        return torch.stack([c["id"].norm(), c["exp"].norm(), gamma_loss(c["gamma"]),
+                            reflectance_loss(face_model.albedo(c["tex"]), face_model.skin_mask)])
+
+    assert (distances(found) < 0.9 * distances(truth)).all()
+
+
+def test_a_photo_without_skin_leaves_a_plausible_face(fitter, face_model, landmarks):
+    photos = torch.full((2, 3, CROP_SIZE, CROP_SIZE), 0.4)
+    crops = (255 * photos).byte().permute(0, 2, 3, 1).numpy()
+    attention = np.stack([attention_mask(crop, points) for crop, points in zip(crops, landmarks.numpy(), strict=True)])
+    found = split(fitter(torch.zeros(2, SIZE), photos, landmarks, torch.from_numpy(attention)[:, None] / 255, 10))
+    assert all(found[name].abs().max() < 4 for name in ("id", "exp", "tex"))
+    albedo = face_model.albedo(found["tex"])
+    assert albedo.min() > -0.1 and albedo.max() < 1.2
+
+
+def test_attention_is_on_the_features_less_on_skin_and_none_on_what_covers_it():
+    example = PhotoFolder([EXAMPLES / "astronaut.png"], for_fit=True)[0].faces[0]
+    features = flip_y(example.landmarks[17:], CROP_SIZE).round().astype(int)
+    chin = slice(176, 188), slice(90, 125)
+    assert example.attention[*features.T[::-1]].min() == 255
+    assert 50 < np.median(example.attention[chin]) < 100
+    crop = example.crop.copy()
+    crop[chin] = BLUE
+    assert attention_mask(crop, example.landmarks)[chin].max() < 3

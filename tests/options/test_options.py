@@ -1,0 +1,41 @@
+import subprocess
+import sys
+
+import pytest
+
+from models import recognition, regressor
+from options import common, testing, training
+from tests.helpers import ROOT
+
+
+def test_the_options_name_every_network():
+    assert set(common.BACKBONES) == set(regressor.BACKBONES)
+    assert set(common.RECOGNITION_NETWORKS) == set(recognition.NETWORKS)
+
+
+def test_wrong_options_are_told_without_loading_pytorch():
+    """It takes seconds, and reads the environment that the scripts set after their options."""
+    modules = "options.testing, options.training, options.preparation"
+    subprocess.run([sys.executable, "-c", f"import sys, {modules}; assert 'torch' not in sys.modules"], cwd=ROOT,
+                   check=True)
+
+
+def test_the_suffix_takes_the_values_of_options():
+    for parse in (testing.parse, training.parse):
+        assert parse(["--name=a", "--suffix={epoch}_{focal:g}", "--epoch=3"]).name == "a_3_1015"
+
+
+def test_whole_numbers_may_have_a_point():
+    options = training.parse(["--vis_batch_nums=2.0", "--eval_batch_nums=20.", "--shift_pixs=1e1"])
+    assert (options.vis_batch_nums, options.eval_batch_nums, options.shift_pixs) == (2, 20, 10)
+
+
+@pytest.mark.parametrize("parse, argument", [
+    (testing.parse, "--fit_iters=1.5"), (testing.parse, "--fit_iters=inf"),
+    (training.parse, "--n_epochs=inf"), (testing.parse, "--z_near=15"),
+    (training.parse, "--z_far=5"), (testing.parse, "--suffix={name.x}"), (testing.parse, "--suffix={none}"),
+    (training.parse, "--suffix={}"), (training.parse, "--suffix={lr"), (training.parse, "--suffix={lr[0]}")])
+def test_wrong_values_are_told_with_their_option(parse, argument, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse([argument])
+    assert argument.partition("=")[0] in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,305 @@
+"""test.py as a user runs it."""
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from scipy.io import loadmat
+
+from datasets.face_points import read_detections
+from datasets.photo_folder import PhotoFolder
+from datasets.photos import list_photos
+from models.coordinates import crop_to_photo, flip_y
+from models.reconstruction import Reconstructor
+from models.reconstruction import reconstruct as run_reconstruction
+from models.regressor import Regressor
+from models.renderer import MeshRenderer
+from tests.helpers import EXAMPLES, ROOT, color_error, crop_and_overlay, kill_readers, press_ctrl_c, wait_for
+from util.files import InputError
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """An untrained network, which predicts the mean face, M of the open model, and published without telling."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    network = {"net_recon": Regressor("resnet18").state_dict()}
+    for name, more in (("M", {"options": {"bfm_model": "open_face_model.npz"}}), ("published", {})):
+        (folder / name).mkdir()
+        torch.save(network | more, folder / name / "epoch_20.pth")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "detections").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "astronaut.png", folder)
+    shutil.copy(EXAMPLES / "detections" / "astronaut.txt", folder / "detections")
+    return folder
+
+
+@pytest.fixture
+def reconstruct(run_script, checkpoints):
+    def run(folder, *more, name="M", epoch=20):
+        done = run_script("test.py", f"--name={name}", f"--epoch={epoch}", f"--img_folder={folder}",
+                          f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1", *more)
+        results = checkpoints / name / "results" / folder.name / f"epoch_{epoch}_000000"
+        return done, results
+    return run
+
+
+def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
+    done, results = reconstruct(photos)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in results.iterdir()) == ["astronaut.mat", "astronaut.obj", "astronaut.png"]
+
+    panel = results / "astronaut.png"
+    assert Image.open(panel).size == (672, 224)
+    crop, overlay = crop_and_overlay(panel)
+    assert 0.2 < (crop != overlay).any(2).mean() < 0.8
+
+    mat = loadmat(results / "astronaut.mat")
+    shapes = {"id": (1, 80), "exp": (1, 64), "tex": (1, 80), "angle": (1, 3), "gamma": (1, 27), "trans": (1, 3),
+              "lm68": (1, 68, 2), "trans_params": (1, 5)}
+    assert {key: mat[key].shape for key in shapes} == shapes
+    assert mat["trans_params"][0, :2].tolist() == [512, 512]
+
+    mesh = trimesh.load(results / "astronaut.obj", process=False)
+    assert mesh.vertices.shape == (len(face_model.mean_shape) // 3, 3)
+    assert np.abs(mesh.vertices - face_model.mean_shape.view(-1, 3).numpy()).max() < 1e-4
+    assert np.array_equal(mesh.faces, face_model.tri.numpy())
+
+
+def test_another_camera(reconstruct, photos, face_model):
+    """The crop is the image of 2 * center px; the mesh does not depend on where the camera is."""
+    done, results = reconstruct(photos, "--center=168", "--focal=1522.5", "--camera_d=12")
+    assert done.returncode == 0, done.stderr
+    mesh = trimesh.load(results / "astronaut.obj", process=False)
+    assert np.abs(mesh.vertices - face_model.mean_shape.view(-1, 3).numpy()).max() < 1e-4
+    keypoints = mesh.vertices[face_model.keypoints]
+    expected = 1015 * keypoints[:, :2] * (1, -1) / (12 - keypoints[:, 2:]) + (112, 111)   # y down
+    assert np.abs(loadmat(results / "astronaut.mat")["lm68"][0] - expected).max() < 0.01
+
+
+def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkpoints, photos, tmp_path):
+    folder = tmp_path / "jpg.png.d"
+    (folder / "detections").mkdir(parents=True)
+    shutil.copy(photos / "astronaut.png", folder / "png_jpg.jpg.PNG")
+    shutil.copy(photos / "detections" / "astronaut.txt", folder / "detections" / "png_jpg.jpg.txt")
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/",
+                      f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1")
+    assert done.returncode == 0, done.stderr
+    results = checkpoints / "M" / "results" / "jpg.png.d" / "epoch_20_000000"
+    assert {path.name for path in results.iterdir()} == {f"png_jpg.jpg.{kind}" for kind in ("mat", "obj", "png")}
+
+
+def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
+    """Of the photo itself: without detections, from the mean face, back from the crop to the photo."""
+    shutil.rmtree(photos / "detections")
+    done, results = reconstruct(photos, "--fit_iters=25", name="fit", epoch=0)
+    assert done.returncode == 0, done.stderr
+    mat = loadmat(results / "astronaut.mat")
+    in_photo = crop_to_photo(flip_y(mat["lm68"][0], 224), mat["trans_params"][0])
+    in_photo = flip_y(in_photo, 512)
+    eyes = [in_photo[36:42].mean(0), in_photo[42:48].mean(0)]
+    expected = read_detections(EXAMPLES / "detections" / "astronaut.txt")
+    assert np.abs(np.array(eyes) - expected[:2]).max() < 3
+    assert color_error(results / "astronaut.png") < 0.14
+
+
+def test_a_fit_follows_a_face_on_its_side(reconstruct, tmp_path):
+    folder = tmp_path / "turned"
+    folder.mkdir()
+    Image.open(EXAMPLES / "astronaut.png").rotate(90).save(folder / "turned.png")
+    done, results = reconstruct(folder, "--fit_iters=10", name="fit", epoch=0)
+    assert done.returncode == 0, done.stderr
+    assert loadmat(results / "turned.mat")["angle"][0, 2] == pytest.approx(np.pi / 2, abs=0.3)
+    assert "on its side" not in done.stderr
+    done, _ = reconstruct(folder)   # by the network
+    assert done.returncode == 0
+    assert "turned.png: a face on its side or upside down" in done.stderr
+
+
+def test_bad_photos_are_named_and_the_others_done(reconstruct, photos):
+    points = (photos / "detections" / "astronaut.txt").read_text().splitlines()
+
+    def with_points(name, text):
+        shutil.copy(photos / "astronaut.png", photos / f"{name}.png")
+        (photos / "detections" / f"{name}.txt").write_text(text)
+
+    with_points("commas", "\n".join(",".join(line.split()) for line in points))
+    with_points("four", "\n".join(points[:4]))
+    with_points("nan", "\n".join(["nan nan", *points[1:]]))
+    with_points("equal", "\n".join(points[:1] * 5))
+    with_points("outside", "\n".join("9000 9000" for _ in points))
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("not a photo")
+    (photos / "broken.png").write_bytes((photos / "astronaut.png").read_bytes()[:30_000])
+    Image.new("RGB", (300, 300), "green").save(photos / "noface.bmp")
+    Image.open(photos / "astronaut.png").save(photos / "astronaut.TIFF")
+    before = sorted(photos.rglob("*"))
+
+    done, results = reconstruct(photos, "--batch_size=3")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    bad = {"four.png", "nan.png", "equal.png", "outside.png", "empty.jpg", "text.jpg", "broken.png", "noface.bmp"}
+    skipped = (results / "skipped.txt").read_text().splitlines()
+    left_out = {line.split(":")[0] for line in skipped}
+    assert left_out - {"astronaut.TIFF", "astronaut.png"} == bad
+    assert len(left_out) == len(bad) + 1   # one of the two astronauts
+    for name in left_out:
+        assert name.split(".")[0] in done.stderr
+    assert {path.stem for path in results.glob("*.obj")} == {"astronaut", "commas"}
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_every_face_of_a_photo(reconstruct, tmp_path):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    one = Image.open(EXAMPLES / "astronaut.png").convert("RGB").crop((100, 0, 400, 300))
+    both = Image.new("RGB", (600, 300))
+    both.paste(one.resize((200, 200)), (20, 50))
+    both.paste(one, (300, 0))
+    both.save(folder / "pair.png")
+    done, results = reconstruct(folder, "--all_faces")
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in results.glob("*.obj")} == {"pair_0", "pair_1"}
+    scales = [loadmat(results / f"pair_{i}.mat")["trans_params"][0, 2] for i in (0, 1)]
+    assert scales[0] < scales[1]   # the larger face first
+
+    done, results = reconstruct(folder)
+    assert done.returncode == 0
+    assert "largest of 2 faces" in done.stderr
+    assert (results / "pair.obj").exists()
+
+
+def test_processes_of_torchrun_share_the_photos(checkpoints, photos, reconstruct):
+    for name in ("other.png", "third.png"):
+        shutil.copy(photos / "astronaut.png", photos / name)
+        shutil.copy(photos / "detections" / "astronaut.txt", (photos / "detections" / name).with_suffix(".txt"))
+    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
+    shutil.rmtree(results, ignore_errors=True)   # of other tests
+    (photos / "other.jpg").write_text("has the name of a photo that the other process takes")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "test.py",
+                "--name=M", "--epoch=20", f"--img_folder={photos}", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
+    done = subprocess.run(torchrun, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 1
+    assert done.stdout.count("photos done") == done.stdout.count("2 of 4 photos done") == 1, done.stderr
+    assert "2/2 photos" in done.stderr and "other.png" in done.stderr
+    shared = {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"}
+    assert {Path(name).stem for name in shared} == {"astronaut", "third", "skipped"}
+    assert [line.split(":")[0] for line in shared["skipped.txt"].decode().splitlines()] == ["other.jpg", "other.png"]
+    shutil.rmtree(results)
+    reconstruct(photos)
+    assert {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"} == shared
+
+
+def test_gpus_that_are_not_there_are_told_once(reconstruct, photos):
+    done, _ = reconstruct(photos, "--gpu_ids=98,99")
+    assert done.returncode == 2
+    assert done.stderr.count("test.py:") == 1 and "--gpu_ids=98" in done.stderr
+
+
+def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_path):
+    class Regressor(torch.nn.Module):
+        batches = 0
+
+        def forward(self, photos):
+            self.batches += 1
+            if self.batches > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return torch.zeros(len(photos), 257)
+
+    reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), 0, torch.device("cpu"))
+    with pytest.raises(InputError, match="--batch_size.*out of memory"):
+        run_reconstruction(reconstructor, PhotoFolder(list_photos(EXAMPLES)), tmp_path, batch_size=1, num_threads=0,
+                           verbose=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
+
+
+@pytest.fixture
+def long_run(checkpoints, photos):
+    """test.py, which has just begun to write its results, and their folder."""
+    for number in range(300):
+        (photos / f"{number}.png").hardlink_to(photos / "astronaut.png")
+        (photos / "detections" / f"{number}.txt").hardlink_to(photos / "detections" / "astronaut.txt")
+    command = [sys.executable, ROOT / "test.py", "--name=M", "--epoch=20", f"--img_folder={photos}", "--num_threads=1",
+               "--batch_size=1", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
+    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
+    shutil.rmtree(results, ignore_errors=True)
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               start_new_session=True)
+    wait_for(results / "0.obj", process)
+    return process, results
+
+
+def test_ctrl_c_is_answered_in_a_line(long_run):
+    process, results = long_run
+    assert press_ctrl_c(process) == "test.py: stopped; what it has written stays"
+    assert (results / "0.mat").exists()
+
+
+def test_where_a_reader_is_killed_what_is_done_stays(long_run):
+    process, results = long_run
+    kill_readers(process)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "--num_threads=1" in errors and "Traceback" not in errors
+    assert (results / "0.mat").exists() and not (results / "skipped.txt").exists()
+
+
+def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):
+    (photos / "text.jpg").write_text("not a photo")
+    assert reconstruct(photos)[0].returncode == 1
+    (photos / "text.jpg").unlink()
+    done, results = reconstruct(photos)
+    assert done.returncode == 0
+    assert not (results / "skipped.txt").exists()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--img_folder=/nowhere/photos"], "/nowhere/photos does not exist"),
+    (["--img_folder=models"], "no photos in models"),
+    (["--epoch=21"], r"epoch_21.pth"),
+    (["--gpu_ids=99"], "GPU"),
+    (["--gpu_ids=first"], "GPUs by number"),
+    (["--bfm_folder=nowhere"], "no face model nowhere"),
+    (["--epoch=0"], "--fit_iters"),
+    (["--batch_size=0"], "--batch_size"),
+    (["--center=0"], "--center"),
+    (["--verbose=maybe"], "maybe"),
+    (["--no_such_option"], "no_such_option"),
+])
+def test_wrong_usage(run_script, checkpoints, arguments, message):
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--checkpoints_dir={checkpoints}", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_published_network_without_the_basel_model(reconstruct, photos, tmp_path):
+    """On another model its faces would be wrong."""
+    folder = tmp_path / "BFM"
+    folder.mkdir()
+    shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
+    done, results = reconstruct(photos, f"--bfm_folder={folder}", name="published")
+    assert done.returncode == 2
+    for part in ("BFM_model_front.mat is missing", "01_MorphableModel.mat is missing", "faces.dmi.unibas.ch",
+                 "--bfm_model=open_face"):
+        assert part in done.stderr
+    assert not results.exists()
+    done, _ = reconstruct(photos, f"--bfm_folder={folder}", "--bfm_model=open_face_model.npz", name="published")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_results_folder_that_cannot_be_written(run_script, photos, tmp_path):
+    (tmp_path / "checkpoints").write_text("a file in the way")
+    done = run_script("test.py", "--epoch=0", "--fit_iters=1", f"--img_folder={photos}",
+                      f"--checkpoints_dir={tmp_path / 'checkpoints'}")
+    assert done.returncode == 2
+    assert "cannot write results" in done.stderr and "--checkpoints_dir" in done.stderr
