@@ -1,0 +1,57 @@
+"""The records that travel between the parts of the program, with the shapes, ranges and axes of what they hold.
+
+A record is made once and not changed afterwards. Points are px; "y up" means `height - 1 - y_down`, see
+models/coordinates.py.
+"""
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from models.landmarks import five_points
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    """A face of a photo, cropped and aligned for the network."""
+    name: str                             # of its result files, without suffix
+    crop: np.ndarray                      # (224, 224, 3) uint8 RGB
+    trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
+    landmarks: np.ndarray                 # (5, 2) or (68, 2) px in the crop, y up; 68 for a fit, or if they were given
+    attention: np.ndarray | None = None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully; None: no fit
+
+    @property
+    def roll(self) -> float:
+        """The angle by which the face is turned in the picture, radian, counterclockwise; 0: upright."""
+        left_eye, right_eye = five_points(self.landmarks)[:2]
+        x, y = right_eye - left_eye
+        return math.atan2(y, x)
+
+
+@dataclass(frozen=True)
+class FaceResult:
+    """A reconstructed face, as the writers of result files take it."""
+    name: str                             # of its files, without suffix
+    crop: np.ndarray                      # (224, 224, 3) uint8 RGB: the aligned photo
+    overlay: np.ndarray                   # (224, 224, 3) uint8 RGB: the render over the crop
+    coefficients: dict[str, np.ndarray]   # by name, see models/coefficients.py: id (80,), exp (64,), ..., trans (3,)
+    vertices: np.ndarray                  # (N, 3) world coordinates: decimetres, x right, y up, z towards the viewer
+    colors: np.ndarray                    # (N, 3) RGB 0..1: albedo under the photo's light
+    landmarks: np.ndarray                 # (68, 2) px in the crop, y up: of the reconstructed face
+    given_landmarks: np.ndarray           # (5, 2) or (68, 2) px in the crop, y up: found in the photo, or given
+    trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of a training step, on the computing device. B samples; the last T of them are rendered faces."""
+    photo: torch.Tensor          # (B, 3, S, S) float32 RGB 0..1
+    mask: torch.Tensor           # (B, 1, S, S) float32 0..1: how much a pixel counts
+    landmarks: torch.Tensor      # (B, 68, 2) float32 px in the 224 x 224 crop, y up
+    ground_truth: torch.Tensor   # (T, 257) float32: the coefficients of the last T samples; T = 0 for photos
+    paths: list[str]             # B names, for messages: of the photos, or "rendered face <number>"
+    problems: list[str] = field(default_factory=list)   # what was wrong with photos that others have replaced
+
+    def __len__(self) -> int:
+        return len(self.paths)
