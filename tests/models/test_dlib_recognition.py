@@ -33,7 +33,7 @@ def faces():
 
 
 def test_descriptors_are_those_of_dlib(faces):
-    model = dlib.face_recognition_model_v1(dlib_model_file(WEIGHTS))
+    model = dlib.face_recognition_model_v1(str(dlib_model_file(WEIGHTS)))
     network = load_dlib_face().eval()
     for _, _, chip in faces:
         with torch.no_grad():
