@@ -1,5 +1,4 @@
 """Trained networks and checkpoints: choose, load, continue from, save."""
-from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -21,12 +20,17 @@ def trained_camera(checkpoint: dict) -> dict[str, float]:
     return {name: value for name, value in _options(checkpoint).items() if name in ("focal", "center", "camera_d")}
 
 
-def check_camera(options: Namespace, checkpoint: dict, path: Path):
-    """Raises InputError where the network of the checkpoint, read from the path, was trained with another camera."""
+def check_camera(checkpoint: dict, path: Path, focal: float, center: float, camera_d: float):
+    """Check that the camera of the options is the one that the network was trained with.
+
+    checkpoint: the content of the file at path. focal, center: px in the crop. camera_d: decimetres.
+    Raises InputError if they differ. A checkpoint that does not store its camera fits any.
+    """
+    given = {"focal": focal, "center": center, "camera_d": camera_d}
     for name, value in trained_camera(checkpoint).items():
-        if value != getattr(options, name):
-            raise InputError(f"{path} was trained with --{name}={value}, not {getattr(options, name)}, so faces would "
-                             f"be wrong: give --{name}={value}")
+        if value != given[name]:
+            raise InputError(f"{path} was trained with --{name}={value}, not {given[name]}, so faces would be wrong: "
+                             f"give --{name}={value}")
 
 
 def _options(checkpoint: dict) -> dict:

@@ -128,7 +128,7 @@ def build_reconstructor(options, device: torch.device) -> Reconstructor:
     if options.epoch != "0":
         path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         checkpoint = load_checkpoint(path)
-        check_camera(options, checkpoint, path)
+        check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
         regressor = build_regressor(checkpoint, path, options.net_recon)
     options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
                                           checkpoint and trained_with(checkpoint))

@@ -67,7 +67,7 @@ class Trainer:
         source = path or self.pretrained_checkpoint()   # of the network
         checkpoint = load_checkpoint(source) if source else None
         if path:
-            check_camera(options, checkpoint, path)
+            check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
         options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
                                               checkpoint and trained_with(checkpoint))
         model, self.renderer = build_face_model(options, options.antialias)
