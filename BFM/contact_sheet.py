@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""A picture of random faces of a face model, to look at before shipping it.
+"""Draws random faces of a face model into one picture, to be looked at before a model is shipped.
 
     python BFM/contact_sheet.py sheet.png                   # the open face model
     python BFM/contact_sheet.py sheet.png --model BFM/BFM_model_front.mat --seed 3
 
-Rows: identities, expressions, albedos, and everything at once with head turns and lights.
+The rows of the picture vary the identity, the expression, the albedo, and everything at once with pose and light.
 """
 import argparse
 import sys
@@ -17,26 +17,29 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.coefficients import SIZE, SLICES  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
 
-# The parts of the coefficients that vary in each row, and how many standard deviations.
+# The parts of the coefficients that vary in each row, and the standard deviation of their random values.
 ROWS = ({'id': 1.}, {'exp': .8}, {'tex': 1.}, {'id': 1., 'exp': .6, 'tex': 1., 'angle': .25, 'gamma': .06})
 
 
 def sample(rng, columns):
-    """(rows * columns, 257) coefficients; brighter and more frontal light than the method's own zero."""
+    """Random coefficients (rows * columns, 257), float32, row by row.
+
+    The light is brighter and comes more from the front than with light coefficients of zero.
+    """
     coeffs = np.zeros((len(ROWS), columns, SIZE), np.float32)
     coeffs[..., SLICES['gamma']].reshape(len(ROWS), columns, 3, 9)[..., [0, 2]] += (.15, .2)
     for row, parts in zip(coeffs, ROWS, strict=True):
         for name, spread in parts.items():
             values = rng.normal(0, spread, row[:, SLICES[name]].shape)
-            if name == 'gamma':                             # a coloured light is rare: the channels share it
+            if name == 'gamma':                             # most light is white: the three channels share the values
                 values = np.tile(values[:, :9], 3)
             row[:, SLICES[name]] += values
-    coeffs[-1][:, SLICES['angle'].start + 2] *= .3          # heads turn and nod more than they tilt
+    coeffs[-1][:, SLICES['angle'].start + 2] *= .3          # heads roll less than they turn and nod
     return torch.from_numpy(coeffs.reshape(-1, SIZE))
 
 
@@ -45,9 +48,9 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='the picture to write')
     parser.add_argument('--model', type=Path, default=ROOT / 'BFM' / 'open_face_model.npz',
-                        help='a face model')
-    parser.add_argument('--columns', type=int, default=8)
-    parser.add_argument('--seed', type=int, default=0)
+                        help='the face model to draw: a .npz of the open model, or a .mat like BFM_model_front.mat')
+    parser.add_argument('--columns', type=int, default=8, help='faces in a row')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random faces')
     options = parser.parse_args()
     model = FaceModel(load_face_model_data(options.model.parent, options.model.name))
     renderer = MeshRenderer()

@@ -1,199 +1,48 @@
-"""Albedo: faces painted on the mesh by sampled recipes -> mean and 80 principal components.
+"""Builds the albedo basis: paints random faces on the mesh and keeps their mean and 80 principal components.
 
-Paint goes on in the logarithm of colour: shades, make-up, hair and blotches scale what lies below,
-so that lips, brows and lashes keep their place relative to the skin's tone. Each `paint_*` function
-draws its own random numbers; together they make one face.
+Colours are painted as logarithms. Shades, make-up, hair and blotches therefore scale the colour below them, and lips,
+brows and lashes keep their contrast to the skin. Each `paint_*` function adds one part of a face and draws its own
+random numbers.
 """
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from .geometry import smooth_mask
-from .mesh import ambient_occlusion, front_view, vertex_normals
+from .face_map import FaceMap, ramp
 from .skin_colour import SkinTable
 
 SAMPLES, COMPONENTS = 800, 80
-FIELD_SCALES = (.45, .2, .12, .07)          # decimetres: correlation lengths of the random fields
-IRIS_RAISE = .006                          # of an iris at rest above the middle of the open eye
-FIELDS_EACH = 40                            # symmetric ones, and as many free ones
 
 HAIR = np.array([[28, 24, 22], [58, 42, 32], [92, 68, 48],
                  [150, 120, 82], [125, 72, 42], [150, 147, 143]], float)
 IRIS = np.array([[48, 32, 22], [88, 58, 34], [112, 96, 58],
                  [98, 112, 88], [104, 132, 156], [130, 142, 150]], float)
-# Skin types: share, log melanin (mean, spread), chances of the HAIR and IRIS colours.
+# Skin types: share of people, mean and spread of log melanin, probabilities of the HAIR and of the IRIS colours.
 SKIN_TYPES = ((.66, np.log(.016), .45, (.15, .30, .28, .14, .06, .07), (.10, .30, .15, .10, .25, .10)),
               (.20, np.log(.045), .35, (.45, .38, .12, .01, .01, .03), (.50, .44, .05, .01, .00, .00)),
               (.14, np.log(.160), .45, (.84, .13, .01, .00, .00, .02), (.80, .20, .00, .00, .00, .00)))
 
 
-def ramp(low, high, x):
-    """Smooth step from 0 at `low` to 1 at `high` (which may be smaller)."""
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def along(points, line, steps=200):
-    """Distance of points (n, 3) to a polyline (m, 3), and where along it (0..1) the nearest place is."""
-    t = np.linspace(0, len(line) - 1, steps)
-    i = np.minimum(t.astype(int), len(line) - 2)
-    dense = line[i] + (t - i)[:, None] * (line[i + 1] - line[i])
-    distance, nearest = cKDTree(dense).query(points)
-    return distance, t[nearest] / (len(line) - 1)
-
-
-class FaceMap:
-    """Where things are on the mean face: all the fields that painting needs. (N,) float32 arrays.
-
-    `folded` are the vertices with x replaced by |x|: symmetric fields are made from it. `side` is +1
-    on the image's right.
-    """
-
-    def __init__(self, points, surface, rng):
-        key = points[surface.keypoints]
-        self.key, self.eye, self.points = key, surface.is_eye, points
-        self.skin = ~surface.is_eye
-        self.x, self.y, self.z = points.T
-        self.ax, self.side = np.abs(self.x), np.sign(self.x)
-        self.folded = np.c_[self.ax, points[:, 1:]]
-        self.normal = vertex_normals(points, surface.triangles)
-        self.lips = smooth_mask(surface.masks['lips'], surface.triangles, 6)
-        self.inside = ramp(.3, .7, surface.masks['inside-mouth'])
-        self.occlusion = ambient_occlusion(points, surface.triangles)
-        self._eyes(surface)
-        self._folds()
-        self._regions()
-        self._mouth()
-        self.fields = {scale: self._random_fields(scale, rng) for scale in FIELD_SCALES}
-        self.importance = self._importance(surface)
-
-    def blob(self, centre, radius):
-        """Gaussian about a place on the image's right and its mirror image."""
-        return np.exp(-.5 * (((self.folded - centre) / np.asarray(radius)) ** 2).sum(1)) * self.skin
-
-    def stroke(self, line, width):
-        """Gaussian about a polyline on the image's right and its mirror image."""
-        return np.exp(-(along(self.folded, np.asarray(line))[0] / width) ** 2) * self.skin
-
-    def _eyes(self, surface):
-        mirror = np.array([-1, 1, 1])
-        self.upper_lid, self.along_upper = along(self.folded, self.points[surface.upper_lid] * mirror)
-        self.lower_lid, self.along_lower = along(self.folded, self.points[surface.lower_lid] * mirror)
-        self.above_lid = ramp(-.01, .01, self.y - self.key[[42, 45], 1].mean()) * self.skin
-        # place on the eyeball relative to the middle of the open eye, x towards the image's right
-        upper, lower = self.points[surface.upper_lid], self.points[surface.lower_lid]
-        middle = np.array([(upper[[0, -1], 0].mean() + lower[[0, -1], 0].mean()) / 2,
-                           (upper[15:26, 1].mean() + lower[15:26, 1].mean()) / 2 + IRIS_RAISE])
-        centre = middle * np.c_[-self.side, np.ones(len(self.x))]
-        self.ball = np.where(self.eye[:, None], self.points[:, :2] - centre, 0)
-
-    def _folds(self):
-        k = self.key
-        wing, corner = k[35], k[54]
-        self.nasolabial = self.stroke([wing + [.035, .03, 0], (wing + corner) / 2 + [.075, .02, 0],
-                                       corner + [.09, .02, 0], corner + [.08, -.08, 0]], .035)
-        self.marionette = self.stroke([corner + [.02, -.02, 0], corner + [.05, -.16, -.02]], .03)
-        inner, outer = k[42], k[45]
-        self.trough = self.stroke([inner + [.0, -.035, 0], (inner + outer) / 2 + [-.02, -.115, .01],
-                                   outer + [.0, -.09, 0]], .03)
-        self.bag = self.stroke([inner + [.03, -.03, 0], (inner + outer) / 2 + [0, -.07, 0],
-                                outer + [-.01, -.04, 0]], .025)
-        self.crow = self.stroke([outer + [.05, .0, -.03], outer + [.13, -.03, -.10]], .035)
-        self.frown = self.stroke([[.055, k[27, 1] + .05, k[27, 2]], [.05, k[27, 1] + .16, k[27, 2]]], .03)
-        self.wing_crease = self.stroke([wing + [.02, .09, -.03], wing + [.045, .04, -.03],
-                                        wing + [.03, -.01, 0]], .018)
-        self.brow_lines = sum(np.exp(-((self.y - y) / .018) ** 2) for y in (.61, .68))
-        self.brow_lines *= ramp(.45, .15, self.ax) * self.skin
-
-    def _regions(self):
-        k, y, ax = self.key, self.y, self.ax
-        self.cheek = self.blob((k[46] + k[54]) / 2 + [.08, 0, 0], .16)
-        self.cheekbone = self.blob(k[45] + [.04, -.14, 0], [.09, .05, .1])
-        self.nose_tip, self.nose = self.blob(k[30], .05), self.blob(k[30], .12)
-        self.bridge = (ramp(.06, .0, ax) * ramp(k[30, 1] - .02, k[30, 1] + .05, y)
-                       * ramp(k[27, 1] + .1, k[27, 1], y))
-        self.chin = self.blob(k[8] + [0, .12, .1], .12)
-        self.forehead = ramp(.45, .62, y) * self.skin
-        self.brow_centre = self.blob([0, .62, .3], .16)
-        self.socket = self.blob((k[42] + k[45]) / 2 + [-.01, .05, 0], [.11, .045, .12])
-        self.inner_socket = self.blob(k[42] + [-.035, .03, 0], [.035, .06, .08])
-        self.under_eye = self.blob((k[46] + k[47]) / 2 + [-.02, -.06, 0], .065)
-        self.nose_side = self.blob((k[27] + k[35]) / 2 + [.07, -.02, -.1], [.05, .13, .1])
-        self.below_nose = self.blob((k[33] + k[51]) / 2 + [0, .01, 0], [.10, .04, .1])
-        self.below_lip = self.blob(k[57] + [0, -.045, 0], [.10, .03, .1])
-        self.below_jaw = ramp(-.05, -.6, self.normal[:, 1]) * ramp(-.55, -.72, y) * self.skin
-        nostril = ramp(.40, .12, self.occlusion) * (self.lips < .2) * (self.inside < .3) * self.skin
-        nostril *= (y < k[30, 1] + .03) * (y > k[51, 1]) * (ax < .2)
-        # most photos see more of the nostrils than this nose shows from the front
-        self.nostril = np.maximum(nostril, .9 * self.blob(k[34] + [.008, .002, 0], [.026, .012, .05]))
-        hairy = self.skin * (1 - self.inside) * (1 - ramp(.15, .6, self.lips))
-        rim = np.interp(ax, [0, .2, .3, .42, .56, .66, .8], [-.20, -.27, -.36, -.34, -.14, .12, .2])
-        lower = ramp(-.09, .10, rim - y) * hairy
-        mouth_low, subnasal = k[57, 1], k[33, 1]
-        self.moustache = (ramp(subnasal + .01, subnasal - .06, y + .15 * ax)
-                          * ramp(mouth_low, k[54, 1] + .02, y) * ramp(.31, .14, ax) * hairy)
-        self.goatee = lower * ramp(.30, .16, ax) * ramp(k[54, 1], mouth_low - .02, y)
-        self.soul_patch = self.blob(k[57] + [0, -.04, 0], [.05, .04, .1]) * hairy
-        self.jaw_beard = lower * ramp(.18, .32, ax) * ramp(.64, .55, ax)
-        self.sideburn = ramp(.54, .63, ax) * ramp(.32, .15, y) * ramp(-.5, -.3, y) * self.skin
-
-    def _mouth(self):
-        k = self.key
-        line = np.array([k[54] + [.015, 0, 0], k[64], k[63], k[62]])
-        self.mouth_line, _ = along(self.folded, line)
-        split = np.interp(self.ax, np.abs(line[::-1, 0]), line[::-1, 1])
-        self.upper_lip = self.lips * ramp(-.008, .008, self.y - split)
-        self.lower_lip = self.lips - self.upper_lip
-        self.mouth_corner = self.blob(k[54] + [.02, 0, 0], .03)
-
-    def _random_fields(self, scale, rng, waves=40):
-        """(N, 2 * FIELDS_EACH) smooth unit-variance fields; the second half is not symmetric, and weaker."""
-        def field(points):
-            frequency, phase = rng.normal(0, 1 / scale, (waves, 3)), rng.uniform(0, 2 * np.pi, waves)
-            return np.sqrt(2 / waves) * np.cos(points @ frequency.T + phase).sum(1)
-        return np.stack([.85 * field(self.folded) for _ in range(FIELDS_EACH)]
-                        + [.5 * field(self.points) for _ in range(FIELDS_EACH)], 1).astype(np.float32)
-
-    def random(self, scale, rng):
-        """A random smooth field of about unit variance."""
-        bank = self.fields[scale]
-        return bank @ (rng.normal(size=bank.shape[1]) / np.sqrt(FIELDS_EACH)).astype(np.float32)
-
-    def _importance(self, surface):
-        """What a vertex weighs in the components: its frontal area, more at eyes, brows, lips, nose."""
-        seen = front_view(self.points, surface.triangles)[0]
-        area = np.bincount(surface.triangles[seen[seen >= 0]].ravel(), minlength=len(self.x)) / 3.
-        area = area + .15 * area.mean()
-        eye_centre = (self.key[42] + self.key[45]) / 2
-        brow = ramp(.07, .03, np.abs(self.y - self.brow_line(self.ax))) * ramp(.68, .6, self.ax) * self.skin
-        eyes = np.exp(-(((self.folded - eye_centre) / [.14, .09, .3]) ** 2).sum(1))
-        more = 6 * eyes + 5 * self.eye + 2.5 * brow + 3 * np.clip(self.lips, 0, 1) + 3 * self.nose
-        return area * (1 + more)
-
-    def brow_line(self, ax):
-        """Height of the mean brow's middle over |x|."""
-        brow = self.key[22:27]
-        return np.interp(ax, brow[:, 0], brow[:, 1] - .015)
-
-
 class Canvas:
-    """The colours of one face while it is painted: (N, 3) logarithms of 0..255."""
+    """The colours of one face while it is painted.
+
+    log: (N, 3) float32, natural logarithm of RGB 1..255.
+    """
 
     def __init__(self, colour):
         self.log = np.log(np.maximum(colour, 1)).astype(np.float32)
 
     def shade(self, amount, tint=(1, 1, 1)):
-        """Darkens by exp(-amount) (N,); `tint` weighs the channels."""
+        """Multiplies the colours by exp(-amount). amount: (N,). tint: factor on the amount in each channel."""
         self.log -= np.asarray(amount, np.float32)[:, None] * np.asarray(tint, np.float32)
 
     def cover(self, alpha, colour):
-        """Covers with colour (3,) or (N, 3); alpha (N,) 0..1."""
+        """Blends in a colour (3,) or (N, 3), RGB 0..255, in logarithms. alpha: (N,) opacity, clipped to 0..1."""
         alpha = np.clip(alpha, 0, 1).astype(np.float32)[:, None]
         self.log += alpha * (np.log(np.maximum(colour, 1)).astype(np.float32) - self.log)
 
     def lighten(self, alpha, colour=(255, 250, 245)):
-        """Adds a gloss: alpha of white over the colour, in light rather than in its logarithm."""
+        """Blends in a gloss, linearly rather than in logarithms. alpha: (N,) opacity, clipped to 0..1."""
         alpha = np.clip(alpha, 0, 1)[:, None]
         value = np.exp(self.log)
         self.log = np.log(value + alpha * (np.asarray(colour) - value)).astype(np.float32)
@@ -205,14 +54,14 @@ class Canvas:
 
 @dataclass
 class Person:
-    """What several paints of one face share."""
-    melanin: float                          # logarithms of the volume fractions
-    blood: float
+    """Properties of one random person that several paint functions use."""
+    melanin: float                          # natural logarithm of the volume fraction, see skin_colour.py
+    blood: float                            # the same
     male: bool
     age: float                              # 0 young .. 1 old
-    hair: np.ndarray                        # (3,) 0..255
-    iris: np.ndarray
-    tone: np.ndarray                        # (3,) plain skin colour
+    hair: np.ndarray                        # (3,) RGB 0..255
+    iris: np.ndarray                        # (3,) RGB 0..255
+    tone: np.ndarray                        # (3,) RGB 0..255 of plain skin
 
 
 def sample_person(rng, skin):
@@ -222,14 +71,14 @@ def sample_person(rng, skin):
     tone = skin(np.full(1, melanin), np.full(1, blood))[0]
     male, age = rng.random() < .55, rng.beta(1.2, 2)
     hair = HAIR[rng.choice(len(HAIR), p=hairs)] * rng.uniform(.75, 1.15)
-    # brows and beards of light hair are still darker than the skin they grow on
+    # Even light brows and beards are darker than the skin on which they grow.
     hair = hair * min(1, .72 * tone.mean() / hair.mean())
     iris = IRIS[rng.choice(len(IRIS), p=irises)] * rng.uniform(.8, 1.15)
     return Person(melanin, blood, male, age, hair, iris, tone)
 
 
 def paint_skin(face, person, rng, skin):
-    """Pigments: tone, blush, blotches; returns the canvas."""
+    """Returns a Canvas with the skin: its tone, blush and blotches."""
     def some(mean, spread):
         return mean + spread * rng.normal()
 
@@ -243,18 +92,18 @@ def paint_skin(face, person, rng, skin):
              + some(.10, .15) * face.chin - some(.10, .12) * face.forehead + some(.15, .2) * face.under_eye
              + some(.1, .15) * face.socket)
     canvas = Canvas(skin(melanin, blood))
-    # camera and exposure: what white balance leaves over
+    # errors of exposure and white balance that remain in photos
     canvas.log += (rng.normal(0, .06) + rng.normal(0, [.035, .02, .05])).astype(np.float32)
     return canvas
 
 
 def paint_relief(face, person, rng, canvas):
-    """Shades that smooth light cannot make: hollows, cast shadows, folds, gloss."""
+    """Paints shades that the smooth light of the face model cannot produce: hollows, cast shadows, folds, gloss."""
     def positive(spread, mean=0.):
         return max(0, rng.normal(mean, spread))
 
     def sided(field, spread, mean=0.):
-        """A shade whose two sides differ."""
+        """Returns a random shade (N,) of a field, whose strength differs between left and right."""
         left, right = (positive(spread, mean) for _ in range(2))
         both = positive(spread, mean)
         return field * np.where(face.side < 0, .5 * left + both, .5 * right + both)
@@ -270,7 +119,7 @@ def paint_relief(face, person, rng, canvas):
     canvas.shade(sided(face.nose_side, .16) + sided(face.wing_crease, .12, .12))
     canvas.shade(positive(.18, .08) * face.below_nose + positive(.15, .08) * face.below_lip, (.85, 1, 1))
     canvas.shade(positive(.25, .10) * face.below_jaw + rng.uniform(.2, 1.2) * face.nostril, (.8, 1, 1))
-    # light that smooth shading misses: one darker side, darker rim, darker top or bottom
+    # uneven light: one side, the rim, the top or the bottom is darker
     canvas.shade(rng.normal(0, .09) * face.x / .7 + rng.normal(0, .07) * (face.y + .05) / .7)
     canvas.shade(sided(ramp(.45, .76, face.ax), .10) + rng.normal(0, .06) * face.forehead)
     gloss = positive(.09, .04) * (1 - .5 * rng.random())
@@ -303,7 +152,7 @@ def paint_brows(face, person, rng, canvas):
 
 
 def paint_eyes(face, person, rng, canvas):
-    """Lid crease, lashes, make-up, and the eyeball with its gaze."""
+    """Paints lid creases, make-up, lashes, and the eyeballs, which look in a random direction."""
     makeup = 0. if person.male or rng.random() < .5 else rng.uniform(.2, 1)
     offset = rng.uniform(.035, .075)
     crease = np.exp(-((face.upper_lid - offset) / .014) ** 2) * face.above_lid
@@ -344,7 +193,7 @@ def paint_eyes(face, person, rng, canvas):
 
 
 def paint_lips(face, person, rng, canvas, skin):
-    """Tone-bound lips: more blood, less or more melanin; sometimes lipstick; the line between them."""
+    """Paints lips that match the skin's tone, sometimes lipstick, and the line between the lips."""
     melanin, blood = person.melanin + rng.normal(-.15, .25), person.blood + np.log(4.2) + rng.normal(0, .28)
     bare = skin(np.full(1, melanin), np.full(1, blood))[0]
     bare *= min(1, .78 * person.tone.mean() / bare.mean())
@@ -380,7 +229,7 @@ def paint_beard(face, person, rng, canvas):
 
 
 def paint_hair(face, person, rng, canvas):
-    """Hair that falls on the face: hairline and fringe, temples, strands along the cheeks."""
+    """Paints hair that covers skin: fringe, temples, strands along the cheeks."""
     hair = np.minimum(person.hair * rng.uniform(.6, 1.3), person.tone * .9)
     wave = .03 * face.random(.2, rng) + .02 * face.random(.12, rng)
     if rng.random() < .38:
@@ -396,7 +245,7 @@ def paint_hair(face, person, rng, canvas):
 
 
 def paint_face(face, rng, skin):
-    """(N, 3) colour 0..255 of one random person."""
+    """Returns the colours (N, 3), RGB 0..255, of one random person."""
     person = sample_person(rng, skin)
     canvas = paint_skin(face, person, rng, skin)
     paint_lips(face, person, rng, canvas, skin)
@@ -410,13 +259,15 @@ def paint_face(face, rng, skin):
 
 @dataclass
 class Albedo:
-    mean: np.ndarray                        # (N, 3) 0..255
-    basis: np.ndarray                       # (N, 3, 80) one standard deviation each
-    explained: float                        # share of the weighted variance
+    """The mean albedo and the albedo basis of the model."""
+    mean: np.ndarray                        # (N, 3) RGB 0..255
+    basis: np.ndarray                       # (N, 3, 80) grey levels, for one standard deviation
+    explained: float                        # share of the weighted variance, 0..1
     face: FaceMap
 
 
 def build_albedo(points, surface, rng, samples=SAMPLES):
+    """Returns the Albedo of random faces painted on the mean face. points: (N, 3) its vertices."""
     face, skin = FaceMap(points, surface, rng), SkinTable()
     faces = np.stack([paint_face(face, rng, skin).ravel() for _ in range(samples)]).astype(np.float32)
     mean = faces.mean(0)
@@ -428,7 +279,7 @@ def build_albedo(points, surface, rng, samples=SAMPLES):
         gram += (block * weight[part]) @ block.T
     values, vectors = np.linalg.eigh(gram)
     order = np.argsort(-values)[:COMPONENTS]
-    # sum over samples / sqrt(n): the component's pattern, scaled to one standard deviation
+    # the sum over the samples divided by sqrt(samples) is the pattern of one standard deviation
     basis = faces.T @ vectors[:, order].astype(np.float32) / np.sqrt(samples)
     basis *= np.sign(basis.sum(0))
     explained = float(values[order].sum() / values.sum())

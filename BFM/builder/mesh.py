@@ -1,14 +1,18 @@
-"""Mesh helpers: subdivision, normals, triangulation, and a z-buffer in plain NumPy."""
+"""Functions on meshes: subdivision, normals, triangulation, and a z-buffer in plain NumPy."""
 import numpy as np
 import scipy.sparse as sp
 
 
 def catmull_clark(quads, count, uv=None):
-    """One Catmull-Clark level as a linear map.
+    """Subdivides a mesh by one Catmull-Clark level. The new vertices are linear in the old ones.
 
-    quads (f, 4) over `count` vertices; uv (f, 4, 2) or None.
-    Returns (operator (n2, count) csr, quads (4f, 4), uv (4f, 4, 2) or None). The new vertices are
-    the old ones, then one an edge, then one a face.
+    quads: (f, 4) vertex numbers, 0..count - 1.
+    uv: (f, 4, 2) texture coordinates of the corners, or None.
+
+    Returns
+    operator: csr (n, count), from old to new vertices: first the old ones, moved, then one per edge, then one per face.
+    quads: (4 f, 4).
+    uv: (4 f, 4, 2), or None.
     """
     faces = len(quads)
     edge_of = np.sort(np.stack([quads, np.roll(quads, -1, 1)], 2).reshape(-1, 2), 1)
@@ -55,7 +59,7 @@ def catmull_clark(quads, count, uv=None):
 
 
 def subdivide(quads, count, levels, uv=None):
-    """`levels` Catmull-Clark levels: (operator, quads, uv)."""
+    """Subdivides a mesh by several levels; arguments and results are those of `catmull_clark`."""
     operator = sp.identity(count, format='csr')
     for _ in range(levels):
         step, quads, uv = catmull_clark(quads, operator.shape[0], uv)
@@ -64,12 +68,15 @@ def subdivide(quads, count, levels, uv=None):
 
 
 def split_quads(quads):
-    """(2f, 3) triangles by the first diagonal; good enough wherever only visibility matters."""
+    """Splits quads (f, 4) along their first diagonal into triangles (2 f, 3). Used where only visibility matters."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
 def vertex_normals(points, triangles):
-    """(N, 3) unit normals, outward: sums of the unit normals cross(v1 - v2, v2 - v3)."""
+    """Returns outward unit normals (N, 3): the sums of the unit normals of the triangles round each vertex.
+
+    A triangle's normal points along cross(v1 - v2, v2 - v3).
+    """
     a, b, c = (points[triangles[:, k]] for k in range(3))
     normal = np.cross(a - b, b - c)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
@@ -79,21 +86,25 @@ def vertex_normals(points, triangles):
 
 
 def edges_of(triangles):
-    """(edges (e, 2) sorted pairs, uses (e,)): every edge once and how many triangles share it."""
+    """Returns every edge once, as sorted vertex pairs (e, 2), and how many triangles share it (e,)."""
     pairs = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), 1)
     return np.unique(pairs, axis=0, return_counts=True)
 
 
 def adjacency(triangles, count):
-    """(N, N) symmetric 0/1 csr matrix of the mesh's edges."""
+    """Returns the edges of a mesh of `count` vertices as a symmetric csr matrix (count, count) of zeros and ones."""
     edges = edges_of(triangles)[0]
     half = sp.csr_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
     return (half + half.T).tocsr()
 
 
 def triangulate(quads, points, limit=8):
-    """Splits quads along the shorter diagonal, then flips diagonals until no vertex has more than
-    `limit` faces. Returns (2f, 3) triangles."""
+    """Splits quads (f, 4) into triangles (2 f, 3), along the shorter diagonal.
+
+    Then flips diagonals until no vertex, where possible, has more than `limit` triangles.
+
+    points: (N, 3).
+    """
     first = np.linalg.norm(points[quads[:, 0]] - points[quads[:, 2]], axis=1)
     second = np.linalg.norm(points[quads[:, 1]] - points[quads[:, 3]], axis=1)
     flip = second < first * .999
@@ -116,10 +127,12 @@ def triangulate(quads, points, limit=8):
 
 
 def z_buffer(xy, depth, triangles, size):
-    """Which triangle each pixel of a size x size image sees.
+    """Finds the triangle that each pixel of a square image sees.
 
-    xy (N, 2) pixel coordinates (y down), depth (N,) smaller is nearer. Returns (size, size) int: the
-    triangle at the pixel's centre, -1 where there is none; and the depth there (inf).
+    xy: (N, 2) px, y down; pixel centres at half integers.
+    depth: (N,), smaller is nearer.
+    Returns the triangle at each pixel's centre (size, size), -1 where there is none, and its depth (size, size), inf
+    where there is none.
     """
     corner = xy[triangles]                                        # (F, 3, 2)
     low = np.clip(np.ceil(corner.min(1) - .5), 0, size).astype(int)
@@ -129,6 +142,7 @@ def z_buffer(xy, depth, triangles, size):
             + (corner[:, 2, 0] - corner[:, 1, 0]) * (corner[:, 0, 1] - corner[:, 2, 1]))
     usable = (extent > 0).all(1) & (np.abs(area) > 1e-12)
     pixel, hit, value = [], [], []
+    # Triangles are handled in groups of similar extent, each with a block of side x side pixels.
     side = np.where(usable, 2 ** np.ceil(np.log2(np.maximum(extent.max(1), 1))), 0).astype(int)
     for width in np.unique(side[side > 0]):
         step = np.stack(np.meshgrid(np.arange(width), np.arange(width)), -1).reshape(-1, 2)
@@ -158,7 +172,12 @@ def z_buffer(xy, depth, triangles, size):
 
 
 def front_view(points, triangles, size=1600, half_width=1.15):
-    """Orthographic view along -z: (triangle image, pixel position of every vertex (N, 2), pixels a unit)."""
+    """Renders an orthographic view from the front.
+
+    points: (N, 3), x right, y up, z towards the viewer. half_width: model units from the image's centre to its edge.
+    Returns the triangle each pixel sees (size, size), -1 for none; the places of the vertices (N, 2), px, y down; and
+    the pixels per model unit.
+    """
     scale = size / 2 / half_width
     xy = np.stack([size / 2 + points[:, 0] * scale, size / 2 - points[:, 1] * scale], 1)
     return z_buffer(xy, -points[:, 2], triangles, size)[0], xy, scale
@@ -173,7 +192,11 @@ def rotation(pitch, yaw):
 
 
 def ambient_occlusion(points, triangles, directions=120, size=420, bias=.012):
-    """(N,) share of the cosine-weighted sky that each vertex sees, 0..1."""
+    """Returns the share of the sky that each vertex sees (N,), 0..1, weighted by the cosine to its normal.
+
+    directions: number of directions of the sky. size: px of the view along each of them. bias: decimetres by which a
+    vertex may lie behind the nearest surface and still count as seen.
+    """
     normals = vertex_normals(points, triangles)
     i = np.arange(directions) + .5
     polar, turn = np.arccos(1 - 2 * i / directions), np.pi * (1 + 5 ** .5) * i

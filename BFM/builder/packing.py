@@ -1,6 +1,6 @@
-"""The built file: all that BFM_model_front.mat holds, small enough to ship.
+"""Writes the open face model into one file that is small enough for the repository.
 
-models/open_face_model.py reads it.
+The file holds all that BFM_model_front.mat holds. models/open_face_model.py reads it.
 """
 import numpy as np
 import scipy.sparse as sp
@@ -12,7 +12,13 @@ ALBEDO_STEP = .08                           # grey levels between two stored val
 
 
 def inner_face(points, surface):
-    """(N,) bool: brows to chin and the cheeks, without forehead, sides, underside, inside of the mouth."""
+    """Marks the inner face, on which colours are compared. Returns (N,) bool.
+
+    It reaches from the brows to the chin and covers the cheeks. It leaves out the forehead, the sides of the head,
+    the underside of the chin and the inside of the mouth.
+
+    points: (N, 3) decimetres, model frame.
+    """
     triangles, key = surface.triangles, points[surface.keypoints]
     edges, uses = edges_of(triangles)
     border = np.unique(edges[uses == 1])
@@ -28,8 +34,13 @@ def inner_face(points, surface):
 
 
 def plain_skin(surface, face):
-    """(N,) bool: skin that is bare and evenly coloured on nearly everyone, so that a variance of its
-    albedo means a wrong light: no eyes, brows, lips, nostrils, nothing under beards, hair or deep folds."""
+    """Marks skin that is bare and evenly coloured on nearly everyone. Returns (N,) bool.
+
+    Eyes, brows, lips, nostrils, deep folds and the places of beards and hair are left out. On what remains, an
+    uneven albedo means that the light was estimated wrongly.
+
+    face: the FaceMap of the mean face.
+    """
     brow = (np.abs(face.y - face.brow_line(face.ax)) < .06) & (face.ax > .08) & (face.ax < .68)
     return (~surface.is_eye & (face.lips < .15) & (surface.masks['inside-mouth'] < .1)
             & (face.upper_lid > .035) & (face.lower_lid > .03) & (face.occlusion > .45) & ~brow
@@ -38,7 +49,10 @@ def plain_skin(surface, face):
 
 
 def morton_order(points):
-    """A vertex order that mostly keeps neighbours in space together (it compresses better)."""
+    """Returns an order (N,) of the vertices that keeps most neighbours in space together.
+
+    Sorted by a Morton code. Values in this order compress better.
+    """
     grid = ((points - points.min(0)) / np.ptp(points, axis=0).max() * 1023).astype(np.int64)
     code = np.zeros(len(points), np.int64)
     for bit in range(10):
@@ -48,20 +62,29 @@ def morton_order(points):
 
 
 def pack(path, surface, identity, expression, albedo):
-    """Writes the built file. Arrays (N vertices, F triangles, C control vertices):
+    """Writes the model to `path`.
 
-    operator_{data,indices,indptr}  csr (N, C); id_basis, exp_basis (C, 3, 80 or 64) float16, decimetres;
-    meanshape (N, 3) float32; meantex (N, 3) uint8 * 1/64 grey levels in uint16; albedo_low, albedo_high:
-    the albedo basis in steps of albedo_step, as differences from vertex to vertex along albedo_order,
-    split into the low and the high byte of int16; triangles (F, 3), keypoints (68,), front (n,),
-    skin (N,): 0-based.
+    Arrays of the file, for N vertices, F triangles and C control vertices; indices count from 0:
+
+    operator_data, operator_indices, operator_indptr: csr matrix (N, C) from control vertices to vertices.
+    id_basis (C, 3, 80), exp_basis (C, 3, 64): float16, decimetres, at the control vertices.
+    meanshape: (N, 3) float32, decimetres.
+    meantex: (N, 3) uint16, in 1/64 of a grey level.
+    albedo_low, albedo_high: (3 * 80, N) uint8. The albedo basis is rounded to steps of albedo_step grey levels. Along
+        albedo_order, each vertex stores its difference from the vertex before as int16, in a low and a high byte.
+    triangles: (F, 3).
+    keypoints: (68,).
+    front: vertices of the inner face.
+    skin: (N,) bool, see `plain_skin`.
+
+    Raises ValueError if the albedo basis does not fit into 16 bits.
     """
     steps = np.round(albedo.basis.reshape(len(albedo.basis), -1) / ALBEDO_STEP)
     if np.abs(steps).max() > 16000:
         raise ValueError('the albedo basis does not fit in 16 bits: raise ALBEDO_STEP')
     order = morton_order(identity.mean)
     change = np.diff(steps[order].astype(np.int16), axis=0, prepend=np.int16(0))
-    # columns lie together: values of one component are alike
+    # the values of one component lie together, since they are alike
     raw = np.ascontiguousarray(change.T).view(np.uint8).reshape(change.shape[1], -1, 2)
     operator = surface.operator
     np.savez_compressed(
@@ -77,7 +100,7 @@ def pack(path, surface, identity, expression, albedo):
 
 
 def reference_sample(path, surface, identity, expression, albedo, rng, vertices=40):
-    """Writes full-precision values at random vertices, for the test of the packed file."""
+    """Writes the mean and the bases in full precision at random vertices, for the test of the packed file."""
     pick = np.sort(rng.choice(len(identity.mean), vertices, replace=False))
     rows = surface.operator[pick]
 

@@ -1,4 +1,6 @@
-"""Skin colour from two pigments: a two-layer reflectance model under daylight.
+"""Computes the colour of skin from two pigments, with a model of two layers seen in daylight.
+
+The upper layer (epidermis) holds melanin, the lower one (dermis) blood.
 
 Sources: absorption fits for melanin and the bloodless baseline and the scattering of skin after
 S. L. Jacques ("Skin optics", 1998; "Optical properties of biological tissues: a review", 2013);
@@ -19,8 +21,9 @@ D65 = np.array([82.75, 91.49, 93.43, 86.68, 104.86, 117.01, 117.81, 114.86, 115.
                 104.79, 107.69, 104.41, 104.05, 100., 96.33, 95.79, 88.69, 90.01, 89.60, 87.70, 83.29, 83.70,
                 80.03, 80.21, 82.28, 78.28, 69.72, 71.61])
 XYZ_TO_RGB = np.array([[3.2406, -1.5372, -.4986], [-.9689, 1.8758, .0415], [.0557, -.2040, 1.0570]])
-OXYGENATION = .75
-EPIDERMIS_CM, PATH_FACTOR = .005, 1.6                            # thickness; obliquity of diffuse light
+OXYGENATION = .75                                                # share of the haemoglobin that carries oxygen
+EPIDERMIS_CM = .005                                              # thickness
+PATH_FACTOR = 1.6                                                # diffuse light crosses the epidermis at an angle
 SURFACE_GLOSS = .042                                             # Fresnel reflection at the surface
 
 
@@ -35,7 +38,10 @@ OBSERVER = np.stack([
 
 
 def reflectance(melanin, blood):
-    """(..., 31) spectral reflectance; volume fractions of melanosomes and of blood, 0..1."""
+    """Returns the reflectance of skin (..., 31), 0..1, at the wavelengths WAVELENGTH.
+
+    melanin, blood: (...,) volume fractions of melanosomes in the epidermis and of blood in the dermis, 0..1.
+    """
     melanin, blood = (np.asarray(v, float)[..., None] for v in (melanin, blood))
     baseline = .244 + 85.3 * np.exp(-(WAVELENGTH - 154) / 66.2)
     melanosome = 6.6e11 * WAVELENGTH ** -3.33
@@ -50,7 +56,7 @@ def reflectance(melanin, blood):
 
 
 def srgb(spectrum):
-    """(..., 31) reflectance -> (..., 3) sRGB 0..255 under D65."""
+    """Converts reflectance (..., 31) to sRGB (..., 3), 0..255, under the daylight D65."""
     white = OBSERVER @ D65
     xyz = np.asarray(spectrum) * D65 @ OBSERVER.T / white * [.9505, 1., 1.089]
     linear = np.clip(xyz @ XYZ_TO_RGB.T, 0, 1)
@@ -58,7 +64,7 @@ def srgb(spectrum):
 
 
 class SkinTable:
-    """sRGB by bilinear lookup over the logarithms of melanin and blood."""
+    """A table of skin colours over the logarithms of melanin and blood, for fast bilinear lookup."""
 
     def __init__(self, size=48):
         self.melanin = np.linspace(np.log(.003), np.log(.6), size)
@@ -67,7 +73,10 @@ class SkinTable:
         self.table = srgb(reflectance(*grid)).astype(np.float32)
 
     def __call__(self, melanin, blood):
-        """Logarithms of the fractions, same shape (...,) -> (..., 3)."""
+        """Returns sRGB (..., 3), 0..255.
+
+        melanin, blood: (...,) natural logarithms of the volume fractions; values beyond the table are clipped.
+        """
         def place(value, axis):
             return np.clip((value - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1.001)
 

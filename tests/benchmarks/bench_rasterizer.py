@@ -27,9 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import nvdiffrast.torch as dr  # noqa: E402
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.coefficients import SIZE  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
 from nvdiffrast.nvidia import find_nvidia  # noqa: E402
 from nvdiffrast.torch.rasterization import geometry, visible_keys  # noqa: E402

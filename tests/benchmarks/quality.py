@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 from datasets.alignment import five_points  # noqa: E402
 from datasets.photos import list_photos  # noqa: E402
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from tests.helpers import color_error, crop_and_overlay  # noqa: E402
 from util.dlib_models import dlib_model_file  # noqa: E402
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from datasets.photo_folder import PhotoFolder  # noqa: E402
 from datasets.photos import list_photos  # noqa: E402
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from models.reconstruction import Reconstructor, reconstruct  # noqa: E402
 from models.regressor import Regressor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402

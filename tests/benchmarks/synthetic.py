@@ -17,10 +17,10 @@ sys.path.insert(0, str(ROOT))
 
 from datasets.alignment import five_points  # noqa: E402
 from datasets.photo_folder import PhotoFolder  # noqa: E402
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.coefficients import SIZE, SLICES, split  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
 

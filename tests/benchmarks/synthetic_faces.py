@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.synthetic.faces import SyntheticFaces  # noqa: E402
-from models.checkpoints import load_face_model_data  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
+from models.face_model_files import load_face_model_data  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
 
 COLUMNS = 8
