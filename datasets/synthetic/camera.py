@@ -1,4 +1,4 @@
-"""What a camera and a file format do to a picture: blur, tone, noise, JPEG."""
+"""Adds to rendered pictures what cameras and files do to photos: blur, tone curves, noise, JPEG compression."""
 import math
 
 import numpy as np
@@ -7,11 +7,15 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from models.coordinates import CROP_SIZE
 
-LUMA_CHROMA = torch.tensor([[.299, .587, .114], [-.1687, -.3313, .5], [.5, -.4187, -.0813]])   # JFIF
+# From RGB to brightness and the two colour channels of JPEG files (JFIF).
+LUMA_CHROMA = torch.tensor([[.299, .587, .114], [-.1687, -.3313, .5], [.5, -.4187, -.0813]])
 
 
 class Camera:
-    """A camera for photos on a device. rng: for the noise, which is drawn once and reused from random places on."""
+    """Random cameras for photos on a device.
+
+    rng: draws one long row of noise. Each photo uses a part of it that starts at a random place.
+    """
 
     def __init__(self, rng: np.random.Generator, device: torch.device):
         self.noise = torch.from_numpy(rng.standard_normal(1 << 22, dtype=np.float32)).to(device)
@@ -21,8 +25,8 @@ class Camera:
         self.luma_chroma = LUMA_CHROMA.to(device)
 
     def __call__(self, photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Photos (B, 3, S, S) RGB 0..1 as a random camera each takes them."""
-        # As if the picture were a larger one made smaller: less of all.
+        """Returns the photos (B, 3, S, S), RGB 0..1, each as a random camera takes it. Changes the input too."""
+        # A small picture is treated as a large one made smaller: blur, noise and compression are weaker.
         count, zoom = len(photo), photo.shape[-1] / CROP_SIZE
         levels = 2.2 * rng.random(count) ** 2 * (rng.random(count) < .6) + math.log2(zoom)
         photo = self.blurred(photo, levels)
@@ -40,11 +44,14 @@ class Camera:
 
     @staticmethod
     def numbers(values: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-        """(B,) -> (B, 1, 1, 1) on the device of `like`."""
+        """Returns values (B,) as a float32 tensor (B, 1, 1, 1) on the device of `like`."""
         return torch.from_numpy(np.asarray(values, np.float32)).to(like.device).view(-1, 1, 1, 1)
 
     def blurred(self, photo: torch.Tensor, levels: np.ndarray) -> torch.Tensor:
-        """Each photo at its level of an image pyramid, 0: as it is, 1: half the resolution, between: a mixture."""
+        """Blurs each photo to a level (B,) of its image pyramid.
+
+        Level 0 leaves the photo as it is, level 1 halves the resolution, and so on. Values between mix two levels.
+        """
         for number in range(math.ceil(levels.max())):
             chosen = np.flatnonzero(levels > number)
             finer = photo[chosen]
@@ -53,8 +60,10 @@ class Camera:
         return photo
 
     def tone(self, photo: torch.Tensor, rng: np.random.Generator):
-        """In place: exponents of the tone curve, and a few photos without colour. Brightness and colour casts are the
-        light's business: the coefficients can tell them."""
+        """Changes, in place, the contrast of half of the photos, and makes a few of them grey.
+
+        Brightness and tint do not change: the light coefficients describe them.
+        """
         chosen = np.flatnonzero(rng.random(len(photo)) < .5)
         exponent = np.exp(rng.normal(0, .12, len(chosen)))
         photo[chosen] = photo[chosen].pow_(self.numbers(exponent, photo))
@@ -62,8 +71,11 @@ class Camera:
         photo[grey] = photo[grey].mean(1, keepdim=True).expand(-1, 3, -1, -1)
 
     def jpeg(self, photo: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Photos (B, 3, S, S) after the transform coding of JPEG. step (B, 1, 1, 1): to which the lowest frequency of a
-        block of 8 x 8 pixels is rounded, 8 times its mean; it grows with the frequency, and is double in chroma."""
+        """Returns the photos (B, 3, S, S) after JPEG's rounding of frequencies in blocks of 8 x 8 pixels.
+
+        step: (B, 1, 1, 1) rounding step of the lowest frequency, whose value is 8 times the block's mean. The step
+        grows with the frequency, and is twice as large for colour as for brightness.
+        """
         count, size = len(photo), photo.shape[-1]
         whole = math.ceil(size / 8) * 8
         padded = pad(photo, (0, whole - size, 0, whole - size), mode="replicate")

@@ -1,8 +1,8 @@
-"""Paints scenes: a rendered face, what surrounds and covers it, and a background.
+"""Paints scenes: a rendered face, shapes in front of it and behind it, and a background.
 
-A scene is painted in one kernel, each pixel from the front to what hides the rest: shapes before the face, the face,
-shapes behind it, the background. Every shape is a superellipse with soft edges and a texture of its own; those with
-relief are lit like the face. Coordinates: px of the 224 x 224 crop, y down, whatever the size of the picture.
+One kernel paints a scene. Each pixel goes from front to back: shapes before the face, the face, shapes behind it, the
+background. It stops where something opaque hides the rest. A shape is a superellipse with soft edges and a texture.
+Shapes with relief are lit like the face. Coordinates are px of the 224 x 224 crop, y down, at any size of the picture.
 """
 import math
 
@@ -20,55 +20,60 @@ TEXTURES, TEXTURE_SIZE = 64, wp.constant(256)
 KINDS = np.resize(["smooth", "rough", "patches", "strands", "tiles", "rough"], TEXTURES)
 STRANDS, ROUGH = np.flatnonzero(KINDS == "strands"), np.flatnonzero(KINDS == "rough")
 PICTURE = wp.constant(float(CROP_SIZE))
-# How a shape changes what lies under it.
+# How a shape changes what lies behind it: it covers it, multiplies it by a colour, or adds a colour to it.
 PAINT, MULTIPLY, ADD = wp.constant(0), wp.constant(1), wp.constant(2)
-OPAQUE = wp.constant(0.004)   # less is not seen in a picture of 256 levels
-# Factors of the spherical harmonics, see models.face_model.light_basis.
+OPAQUE = wp.constant(0.004)   # a smaller share of a pixel does not change a picture of 256 levels
+# Factors of the spherical harmonics, as in models.face_model.light_basis.
 BAND_0, BAND_1, BAND_2 = wp.constant(A0 * C0), wp.constant(A1 * C1), wp.constant(A2 * C2)
 BAND_2_Z, BAND_2_XY = wp.constant(A2 * C2 / (2 * math.sqrt(3))), wp.constant(A2 * C2 / 2)
 
 
 @wp.struct
 class Shape:
-    center: wp.vec2
-    inverse: wp.mat22      # px from the centre -> half-axes
-    squarings: int         # 1: an ellipse, 2: a superellipse of power 4, 3: of power 8, nearly a box
-    ring: float            # half the thickness of an outline, in half-axes; 0: filled
-    softness: float        # width of the edge, in half-axes
-    wobble: float          # how far the texture moves the edge, in half-axes
-    bend: float            # shift along the second axis with the square of the first
-    color: wp.vec3
-    texture: int
-    tiles: wp.vec2         # repetitions of the texture along the half-axes
+    """A superellipse. Lengths along its two axes are in units of its half-axes."""
+    center: wp.vec2        # px
+    inverse: wp.mat22      # from px relative to the centre to half-axes
+    squarings: int         # 1: an ellipse, 2: a superellipse of power 4, 3: of power 8, nearly a rectangle
+    ring: float            # half the thickness of an outline; 0: the shape is filled
+    softness: float        # width of the soft edge
+    wobble: float          # how far the texture moves the edge
+    bend: float            # shift along the second axis at distance 1 on the first; grows with the square of that
+    color: wp.vec3         # RGB 0..1
+    texture: int           # number in the texture bank
+    tiles: wp.vec2         # repetitions of the texture per half-axis
     contrast: float        # of the texture
-    alpha: float
-    mode: int
-    relief: float          # 0 flat, lit evenly, to 1, lit as an ellipsoid
+    alpha: float           # opacity 0..1; 0: the shape is absent
+    mode: int              # PAINT, MULTIPLY or ADD
+    relief: float          # 0: flat and lit evenly, up to 1: lit as an ellipsoid
 
 
 @wp.struct
 class Scene:
-    behind: int            # shapes behind the face
-    shapes: int            # shapes in all
-    # Background: texture c mixes a mixture of two colours by texture a and one of two others by texture b.
+    """The background of a face, the details of its skin, and how many shapes there are."""
+    behind: int            # number of shapes behind the face; they come first
+    shapes: int            # number of all shapes
+    # Background: texture a mixes the first two colours, texture b the other two, and texture c mixes both results.
     colors: wp.types.matrix(shape=(4, 3), dtype=float)
     texture_a: int
     texture_b: int
     texture_c: int
-    map_a: wp.mat33        # px -> place in the texture, two rows; contrast and brightness of the texture
+    # First two rows: from px to the place in the texture. Third row: contrast and brightness of the texture, unused.
+    map_a: wp.mat33
     map_b: wp.mat33
     map_c: wp.mat33
-    light: wp.vec3         # on the background
-    grain: int             # texture of the skin
-    pores: wp.vec3         # its repetitions a pixel, its contrast and its place
-    shine: wp.vec4         # direction of the highlight, and its strength
-    gloss: float           # exponent of the highlight
-    vignette: float
+    light: wp.vec3         # RGB factor on the background and on highlights
+    grain: int             # number of the skin's texture
+    pores: wp.vec3         # repetitions of that texture per px, its contrast and its shift
+    shine: wp.vec4         # direction of the highlight on the skin, and its strength
+    gloss: float           # how concentrated the highlight is
+    vignette: float        # darkening of the corners, 0..1
 
 
 def texture_bank(rng: np.random.Generator) -> np.ndarray:
-    """(TEXTURES, TEXTURE_SIZE, TEXTURE_SIZE) uint8 periodic patterns: smooth and rough noise, patches with edges,
-    strands, stripes, tiles."""
+    """Returns random periodic patterns (TEXTURES, TEXTURE_SIZE, TEXTURE_SIZE), uint8.
+
+    KINDS names the kind of each: smooth or rough noise, patches with sharp edges, strands, tiles.
+    """
     size = TEXTURE_SIZE
     fy, fx = np.fft.fftfreq(size)[:, None] * size, np.fft.rfftfreq(size)[None] * size
     bank = np.empty((TEXTURES, size, size), np.uint8)
@@ -96,7 +101,7 @@ def texture_bank(rng: np.random.Generator) -> np.ndarray:
 
 @wp.func
 def _sample(bank: wp.array3d(dtype=wp.uint8), texture: int, x: float, y: float):
-    """Bilinear, periodic, 0..1."""
+    """Returns the value 0..1 of a texture at x, y in repetitions of it, with bilinear interpolation."""
     fx, fy = x * float(TEXTURE_SIZE), y * float(TEXTURE_SIZE)
     x0, y0 = int(wp.floor(fx)), int(wp.floor(fy))
     ax, ay = fx - float(x0), fy - float(y0)
@@ -110,13 +115,14 @@ def _sample(bank: wp.array3d(dtype=wp.uint8), texture: int, x: float, y: float):
 
 @wp.func
 def _mapped(bank: wp.array3d(dtype=wp.uint8), texture: int, m: wp.mat33, x: float, y: float):
+    """Returns the value 0..1 of a background texture at x, y in px. m: its map, see Scene."""
     value = _sample(bank, texture, m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2])
     return wp.clamp((value - 0.5) * m[2, 0] + 0.5 + m[2, 1], 0.0, 1.0)
 
 
 @wp.func
 def _light(bands: wp.array3d(dtype=wp.float32), item: int, n: wp.vec3):
-    """Spherical-harmonics light on a unit normal, as models.face_model.light."""
+    """Returns the light (RGB) on a surface with unit normal n, as models.face_model computes it."""
     x, y, z = n[0], n[1], n[2]
     result = wp.vec3(0.0, 0.0, 0.0)
     for c in range(3):
@@ -130,6 +136,7 @@ def _light(bands: wp.array3d(dtype=wp.float32), item: int, n: wp.vec3):
 
 @wp.func
 def _background(scene: Scene, bank: wp.array3d(dtype=wp.uint8), x: float, y: float):
+    """Returns the colour (RGB) of the background at x, y in px."""
     a = _mapped(bank, scene.texture_a, scene.map_a, x, y)
     b = _mapped(bank, scene.texture_b, scene.map_b, x, y)
     c = _mapped(bank, scene.texture_c, scene.map_c, x, y)
@@ -140,7 +147,7 @@ def _background(scene: Scene, bank: wp.array3d(dtype=wp.uint8), x: float, y: flo
 
 @wp.func
 def _length(q: wp.vec2, squarings: int):
-    """The 2-, 4- or 8-norm, for 1, 2 or 3 squarings."""
+    """Returns the 2-norm, 4-norm or 8-norm of q, for 1, 2 or 3 squarings."""
     length = wp.dot(q, q)
     if squarings > 1:
         q = wp.cw_mul(q, q)
@@ -153,10 +160,10 @@ def _length(q: wp.vec2, squarings: int):
 
 @wp.struct
 class Ray:
-    """What a pixel has gathered on its way from the eye to the background."""
-    color: wp.vec3
-    passed: wp.vec3        # share of the colour further back that arrives
-    open: float            # share of the pixel that nothing covers yet
+    """The state of a pixel on its way from front to back."""
+    color: wp.vec3         # RGB collected so far
+    passed: wp.vec3        # factor (RGB) on the colours of what lies further back
+    open: float            # share of the pixel that nothing covers yet, 0..1
 
 
 @wp.func
@@ -167,7 +174,7 @@ def _inside(box: wp.vec4, x: float, y: float):
 @wp.func
 def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp.array3d(dtype=wp.float32),
              item: int, x: float, y: float):
-    """The ray behind a shape."""
+    """Returns the ray after it passed a shape at x, y in px."""
     q = shape.inverse * (wp.vec2(x, y) - shape.center)
     q = wp.vec2(q[0], q[1] + shape.bend * q[0] * q[0])
     distance = _length(q, shape.squarings) - 1.0
@@ -181,7 +188,7 @@ def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp
     alpha = shape.alpha * wp.clamp(0.5 - distance / shape.softness, 0.0, 1.0)
     color = shape.color * (1.0 + shape.contrast * texture)
     if shape.mode == PAINT:
-        # the normal of an ellipsoid, flattened
+        # the normal of an ellipsoid that is flattened by the relief
         slope = wp.normalize(wp.transpose(shape.inverse) * q) * wp.min(wp.length(q), 1.0) * shape.relief
         normal = wp.vec3(slope[0], -slope[1], wp.sqrt(1.0 - wp.min(wp.length_sq(slope), 1.0)))
         ray.color += alpha * wp.cw_mul(ray.passed, wp.cw_mul(color, _light(bands, item, normal)))
@@ -197,15 +204,15 @@ def _through(ray: Ray, shape: Shape, bank: wp.array3d(dtype=wp.uint8), bands: wp
 @wp.kernel
 def _paint(
     photo: wp.array4d(dtype=wp.float32),      # (B, 3, S, S) to write
-    visible: wp.array3d(dtype=wp.float32),    # (B, S, S) to write: how much of the face nothing covers
-    face: wp.array4d(dtype=wp.float32),       # (B, S, S, 7) colour, normal and opacity
+    visible: wp.array3d(dtype=wp.float32),    # (B, S, S) to write: how much of each pixel shows the face
+    face: wp.array4d(dtype=wp.float32),       # (B, S, S, 7) colour, normal and opacity of the face
     mask: wp.array3d(dtype=wp.float32),       # (B, S, S) 0 or 1
     bands: wp.array3d(dtype=wp.float32),      # (B, 3, 9) light
     scenes: wp.array1d(dtype=Scene),
     shapes: wp.array2d(dtype=Shape),
     boxes: wp.array2d(dtype=wp.vec4),         # (B, K) left, top, right, bottom of the shapes, px
     bank: wp.array3d(dtype=wp.uint8),
-    start: int,
+    start: int,                               # first item of the batch that this launch paints
 ):
     item, row, column = wp.tid()
     item += start
@@ -220,9 +227,9 @@ def _paint(
         number = scene.shapes - 1 - k
         if ray.open > OPAQUE and _inside(boxes[item, number], x, y):
             ray = _through(ray, shapes[item, number], bank, bands, item, x, y)
-    seen = wp.float32(0.0)   # a variable, not a constant
+    seen = wp.float32(0.0)   # Warp would make a constant of `seen = 0.0`
     if mask[item, row, column] > 0.0:
-        # soft outlines: the share of the pixels around that see the face
+        # The outline is soft: the opacity is multiplied by the share of the 3 x 3 pixels that show the face.
         inside = wp.float32(0.0)
         for down in range(-1, 2):
             for right in range(-1, 2):
@@ -252,16 +259,19 @@ def _paint(
 
 def paint(face: torch.Tensor, mask: torch.Tensor, bands: torch.Tensor, scenes: np.ndarray, shapes: np.ndarray,
           bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Faces in their scenes.
+    """Paints rendered faces in their scenes.
 
-    face (B, 7, S, S): colour, RGB about 0..1, normals, x right, y up, z to the viewer, and opacity 0..1; mask
-    (B, 1, S, S) 0 or 1; bands (B, 3, 9): the light; scenes (B,) of Scene; shapes (B, K) of Shape; bank: see
-    `texture_bank`.
-    Returns photo (B, 3, S, S) RGB 0..1 and how much of the face is seen (B, 1, S, S) 0..1.
+    face: (B, 7, S, S) colour, RGB about 0..1; normal, x right, y up, z towards the viewer; opacity, 0..1.
+    mask: (B, 1, S, S) 1 where the face was rendered, otherwise 0.
+    bands: (B, 3, 9) the light, ambient light included.
+    scenes: (B,) array of Scene.
+    shapes: (B, K) array of Shape, from back to front.
+    bank: the textures, see `texture_bank`.
+    Returns photos (B, 3, S, S), RGB 0..1, and how much of each pixel shows the face (B, 1, S, S), 0..1.
     """
     device, size = face.device, face.shape[-1]
     photo, visible = face.new_empty((len(face), 3, size, size)), face.new_empty((len(face), size, size))
-    # Uploaded by torch, on whose stream the kernel runs.
+    # torch copies the arrays to the device, so that the copies and the kernel run on the same stream.
     uploads = [torch.from_numpy(values).to(device) for values in (_bytes(scenes), _bytes(shapes), _boxes(shapes))]
     pointers = [upload.data_ptr() for upload in uploads]
     wp_device = wp.device_from_torch(device)
@@ -275,7 +285,7 @@ def paint(face: torch.Tensor, mask: torch.Tensor, bands: torch.Tensor, scenes: n
 
 
 def _boxes(shapes: np.ndarray) -> np.ndarray:
-    """(B, K, 4) px: left, top, right, bottom of shapes (B, K)."""
+    """Returns left, top, right and bottom (B, K, 4), px, of shapes (B, K), with their soft edges."""
     reach = 1 + (shapes["softness"] + shapes["wobble"]) / 2
     axes = np.linalg.inv(shapes["inverse"])                                          # columns: half-axes
     half = np.abs(axes) @ np.stack([reach, reach + np.abs(shapes["bend"]) * reach ** 2], -1)[..., None]

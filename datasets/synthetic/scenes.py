@@ -1,15 +1,15 @@
-"""Which things surround and cover a rendered face: skull, ears, neck, hair, clothes, the inside of the mouth, glasses,
-masks, hands, shadows, and a background. `datasets.synthetic.painter` paints them.
+"""Chooses what surrounds and covers rendered faces; `datasets.synthetic.painter` paints it.
 
-Numbers of a batch, one a face, are columns (B, 1), so that they multiply colours (B, 3) and px (B, 2). Lengths are
-decimetres, sizes of shapes their half-axes.
+These are skull, ears, neck, hair, clothes, the inside of the mouth, glasses, face masks, hands, shadows and a
+background. A random number per face is a column (B, 1), so that it multiplies colours (B, 3) and places (B, 2). Lengths
+on a head are decimetres; `Head` converts them to px. The size of a shape is given by its half-axes.
 """
 import numpy as np
 
 from datasets.synthetic.painter import ADD, MULTIPLY, ROUGH, STRANDS, TEXTURES, Scene, Shape
 from models.coordinates import CROP_SIZE
 
-# Albedo, RGB 0..1: black, browns, blond, red, grey and white.
+# Albedo, RGB 0..1: black, two browns, light brown, blond, red, grey and white.
 HAIR_COLORS = np.array([[.03, .025, .02], [.06, .04, .03], [.12, .075, .045], [.22, .14, .08], [.5, .36, .2],
                         [.33, .13, .06], [.4, .39, .38], [.7, .68, .65]])
 HAIR_SHARES = [.25, .2, .2, .12, .08, .04, .07, .04]
@@ -17,8 +17,11 @@ MOUTH_COLOR, TONGUE_COLOR, TEETH_COLOR = [.12, .04, .04], [.45, .18, .17], [.75,
 
 
 class Head:
-    """Posed heads in their crops. points: landmarks (B, 68, 3) of the unposed faces; rotation (B, 3, 3), trans (B, 3);
-    focal, camera_d: of the face model."""
+    """Finds places on posed heads in their crops.
+
+    points: (B, 68, 3) landmarks of the unposed faces, decimetres, x right, y up, z towards the viewer.
+    rotation: (B, 3, 3), applied to row vectors. trans: (B, 3). focal: px. camera_d: decimetres.
+    """
 
     def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float, camera_d: float):
         self.points, self.rotation, self.trans = points, rotation, trans
@@ -27,31 +30,35 @@ class Head:
         self.brows = points[:, 17:27].mean(1)
         self.height = self.brows[:, 1:2] - points[:, 8, 1:2]             # from chin to brows
         self.middle = (points[:, 0] + points[:, 16]) / 2                 # between the ears
-        self.scale = focal / (camera_d - trans[:, 2:])                   # px a decimetre
-        # px of a decimetre downwards and to the right in the picture, and along the face's own x axis
+        self.scale = focal / (camera_d - trans[:, 2:])                   # px per decimetre
+        # (B, 2) px of one decimetre: down and right along the head's axes in the picture, and along the face's x axis,
+        # which is shorter when the head is turned
         down = self.pixels(self.middle) - self.pixels(self.middle, up=.1)
         self.down = down / np.linalg.norm(down, axis=1, keepdims=True) * self.scale
         self.right = np.stack([self.down[:, 1], -self.down[:, 0]], 1)
         self.across = (self.pixels(self.middle, right=.1) - self.pixels(self.middle)) / .1
 
     def pixels(self, points: np.ndarray, right=0., up=0., front=0.) -> np.ndarray:
-        """Points (B, 3) in the frame of the unposed face, moved in it -> (B, 2) px of the crop, y down."""
+        """Returns the places (B, 2) in the crop, px, y down, of points (B, 3) of the unposed face.
+
+        right, up, front: decimetres by which the points are moved first, along the axes of the unposed face.
+        """
         shift = np.concatenate([np.broadcast_to(value, (len(points), 1)) for value in (right, up, front)], 1)
         x, y, z = (np.einsum("bi,bij->bj", points + shift, self.rotation) + self.trans).T
         scale = self.focal / (self.camera_d - z)
         return np.stack([CROP_SIZE / 2 + scale * x, CROP_SIZE / 2 - scale * y], 1)
 
     def shows(self, side: int) -> np.ndarray:
-        """(B, 1): whether the left (-1) or right (1) side of the face, in the picture, is not turned away."""
+        """Returns (B, 1) bool: whether the camera sees the left (-1) or right (1) side of the face in the picture."""
         return side * self.rotation[:, 0, 2:] > -.3
 
     def between(self, *numbers: int) -> np.ndarray:
-        """(B, 3): the middle of these landmarks, counted from 0."""
+        """Returns the middle (B, 3) of some landmarks, which are counted from 0."""
         return self.points[:, list(numbers)].mean(1)
 
 
 class Shapes:
-    """The shapes of a batch, from back to front: a shape a face each, of which some are absent."""
+    """Collects the shapes of a batch, from back to front. Each call of `add` gives some of the faces one shape."""
 
     def __init__(self, rng: np.random.Generator, count: int):
         self.rng, self.count, self.layers, self.behind = rng, count, [], 0
@@ -69,23 +76,29 @@ class Shapes:
         return self.rng.choice(values, (self.count, 1))
 
     def directions(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Unit vectors (B, 2) at an angle (B, 1) to the right and downwards."""
+        """Returns two unit vectors (B, 2): to the right and down, both turned by an angle (B, 1), radian."""
         return np.hstack([np.cos(angle), np.sin(angle)]), np.hstack([-np.sin(angle), np.cos(angle)])
 
     def material(self) -> dict:
-        """Any colour and texture, for `add`."""
+        """Returns a random colour and texture as arguments of `add`."""
         return {"color": colors(self.rng, self.count), "texture": self.rng.integers(TEXTURES, size=(self.count, 1)),
                 "contrast": self.uniform(0, .8)}
 
     def hair(self, color: np.ndarray) -> dict:
-        """Hair, for `add`."""
+        """Returns the look of hair of a colour as arguments of `add`."""
         return {"color": color, "texture": self.either(*STRANDS), "contrast": self.uniform(.3, 1.2), "relief": .8,
                 "tiles": np.hstack([self.uniform(.3, 1), self.uniform(.1, .35)]), "squarings": self.either(1, 2),
                 "softness": self.uniform(.02, .25), "wobble": self.uniform(.02, .3)}
 
     def add(self, present, center, right, down, color, **fields):
-        """present (B, 1): which faces have it; center (B, 2) px; right, down (1 or B, 2) px: its half-axes; color
-        (1 or B, 3); fields: of Shape, by default those of a plain ellipse."""
+        """Adds a shape in front of those that are there.
+
+        present: (B, 1) bool, which faces have it.
+        center: (B, 2) px.
+        right, down: (1 or B, 2) px, its half-axes.
+        color: (1 or B, 3) RGB 0..1.
+        fields: other fields of Shape; by default it is a plain ellipse.
+        """
         layer = np.zeros(self.count, Shape.numpy_dtype())
         layer["inverse"] = np.linalg.inv(np.stack([right, down], 2)).reshape(-1, *layer["inverse"].shape[1:])
         fields = {"texture": self.either(*ROUGH), "tiles": .3, "alpha": 1., "squarings": 1, "softness": .1} | fields
@@ -94,12 +107,13 @@ class Shapes:
         layer["alpha"] *= present.ravel()
         self.layers.append(layer)
 
-    def face(self):
-        """What is added from now on lies before the face."""
+    def start_front(self):
+        """Puts all shapes that are added from now on before the face."""
         self.behind = len(self.layers)
 
     def packed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Shapes (B, K), those present first; how many of them lie behind the face (B,), and how many there are."""
+        """Returns the shapes (B, K), first the present ones; the number of present shapes behind the face (B,); and the
+        number of all present shapes (B,)."""
         layers = np.stack(self.layers, 1)
         present = layers["alpha"] > 0
         order = np.argsort(~present, axis=1, kind="stable")[:, :max(present.sum(1).max(), 1)]
@@ -107,7 +121,7 @@ class Shapes:
 
 
 def colors(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """(..., 3) albedo of things: mostly greyish."""
+    """Returns random albedos (..., 3), RGB 0..1, most of them nearly grey."""
     grey = rng.beta(1.1, 1.3, (*shape, 1))
     saturation = .9 * rng.random((*shape, 1)) ** 2
     return np.clip(grey * (1 + saturation * rng.uniform(-1, 1, (*shape, 3))), .01, 1)
@@ -115,8 +129,10 @@ def colors(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: np.ndarray
                  ) -> tuple[np.ndarray, np.ndarray]:
-    """Scenes (B,) of Scene and shapes (B, K) of Shape round heads. skin (B, 3): their mean albedo; light (B, 3): on a
-    surface turned to the camera."""
+    """Returns random scenes for heads: arrays (B,) of Scene and (B, K) of Shape.
+
+    skin: (B, 3) mean albedo of the heads, RGB 0..1. light: (B, 3) light on a surface that faces the camera.
+    """
     shapes = Shapes(rng, len(skin))
     color = HAIR_COLORS[rng.choice(len(HAIR_COLORS), len(skin), p=HAIR_SHARES)] * rng.uniform(.9, 1.1, skin.shape)
     color *= shapes.uniform(.6, 1.5)
@@ -125,7 +141,7 @@ def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: 
     add_surroundings(shapes)
     add_body(shapes, head, skin, color, haired, long)
     add_mouth(shapes, head)
-    shapes.face()
+    shapes.start_front()
     add_light_effects(shapes, head)
     add_fringe(shapes, head, color, haired, long)
     add_glasses(shapes, head)
@@ -138,11 +154,11 @@ def random_scene(rng: np.random.Generator, head: Head, skin: np.ndarray, light: 
 
 
 def background(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
-    """Scenes (B,) of Scene without shapes."""
+    """Returns an array (B,) of Scene with random backgrounds, without shapes. light: (B, 3), see `random_scene`."""
     count = len(light)
     scene = np.zeros(count, Scene.numpy_dtype())
     palette = colors(rng, count, 4)
-    # often plain: the colours near each other
+    # Many backgrounds are plain: their colours are pulled towards the first one.
     palette = palette[:, :1] + (palette - palette[:, :1]) * rng.beta(.8, .8, (count, 1, 1))
     scene["colors"] = palette.reshape(scene["colors"].shape)
     for name in "abc":
@@ -165,7 +181,7 @@ def background(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
 
 
 def add_surroundings(shapes: Shapes):
-    """Things somewhere behind."""
+    """Adds things at random places behind the head."""
     u = shapes.uniform
     for _ in range(3):
         right, down = shapes.directions(shapes.normal(.3))
@@ -175,7 +191,10 @@ def add_surroundings(shapes: Shapes):
 
 
 def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, haired: np.ndarray, long: np.ndarray):
-    """Long hair, neck, shoulders, the hair of the skull, ears, and the skull."""
+    """Adds long hair, neck, shoulders, hair round the skull, ears, and the skull.
+
+    skin: (B, 3) albedo. color: (B, 3) of the hair. haired, long: (B, 1) bool.
+    """
     u = shapes.uniform
     skull = head.pixels(head.middle, up=.35 * head.height)
     right, down = head.right * head.width, head.down * head.height
@@ -195,7 +214,7 @@ def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, ha
 
 
 def add_mouth(shapes: Shapes, head: Head):
-    """The inside of the mouth, seen where the model has a hole: dark, with teeth and a tongue."""
+    """Adds the inside of the mouth with teeth and tongue. It is seen through the hole between the model's lips."""
     u = shapes.uniform
     center = head.pixels(head.between(60, 62, 64, 66))
     right = (head.pixels(head.points[:, 64]) - head.pixels(head.points[:, 60])) / 2
@@ -213,7 +232,7 @@ def add_mouth(shapes: Shapes, head: Head):
 
 
 def add_light_effects(shapes: Shapes, head: Head):
-    """Glints in the eyes, and shadows with an edge."""
+    """Adds glints in the eyes, and cast shadows."""
     u = shapes.uniform
     glint, shift = shapes.chance(.5), shapes.rng.normal(0, .02, (shapes.count, 2)) * head.scale
     for corners in ((36, 39), (42, 45)):
@@ -228,10 +247,10 @@ def add_light_effects(shapes: Shapes, head: Head):
 
 
 def add_fringe(shapes: Shapes, head: Head, color: np.ndarray, haired: np.ndarray, long: np.ndarray):
-    """Hair over the forehead and beside the face, or a hat."""
+    """Adds hair over the forehead and beside the face, or a hat. Arguments as those of `add_body`."""
     u = shapes.uniform
     hat, tall = shapes.chance(.08), u(.45, .7)
-    top = head.pixels(head.brows, up=u(.1, .55)) - head.down * tall     # the lowest hair, and up to the shape's centre
+    top = head.pixels(head.brows, up=u(.1, .55)) - head.down * tall     # centre above the lower edge of the hair
     shapes.add(haired & ~hat, top + head.right * head.width * shapes.normal(.3),
                head.right * head.width * u(1.05, 1.35) + head.down * shapes.normal(.1), head.down * tall,
                **shapes.hair(color), bend=u(-.6, .1))
@@ -241,7 +260,7 @@ def add_fringe(shapes: Shapes, head: Head, color: np.ndarray, haired: np.ndarray
                    head.right * u(.1, .3), head.down * u(.7, 1.5), **shapes.hair(color), bend=u(-.3, .3))
     shapes.add(hat, top - head.down * .1, head.right * head.width * u(1.1, 1.5), head.down * u(.5, .7),
                **shapes.material(), squarings=shapes.either(1, 3), softness=.04, relief=.8, bend=u(-.2, .3))
-    # a strand
+    # a single strand of hair
     shapes.add(shapes.chance(.06), head.pixels(head.brows) + head.right * shapes.normal(.5),
                head.right * u(.02, .06) + head.down * shapes.normal(.03), head.down * u(.4, .9), color, softness=.5,
                alpha=u(.4, 1), bend=shapes.normal(.1))
@@ -268,7 +287,7 @@ def add_glasses(shapes: Shapes, head: Head):
 
 
 def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
-    """Face masks, hands, and things before the face."""
+    """Adds face masks, hands, and other things before the face."""
     u = shapes.uniform
     shapes.add(shapes.chance(.05), head.pixels(head.between(8, 33)), head.across * head.width * u(.8, .95),
                head.down * head.height * u(.36, .5), **shapes.material(), squarings=shapes.either(1, 2), softness=.04,
@@ -289,7 +308,7 @@ def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
 
 
 def add_borders(shapes: Shapes):
-    """The black beyond the edges of the photo."""
+    """Adds black borders, as crops have them that reach beyond their photo."""
     far = 1000.
     for x, y in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         center = CROP_SIZE / 2 + (CROP_SIZE / 2 + far - shapes.uniform(0, 40)) * [x, y]
