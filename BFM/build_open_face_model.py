@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from builder.albedo import build_albedo
-from builder.expression import build_expression
-from builder.geometry import build_surface
-from builder.identity import build_identity
-from builder.makehuman import MakeHuman
-from builder.packing import pack, reference_sample
+from BFM.builder.albedo import build_albedo
+from BFM.builder.expression import build_expression
+from BFM.builder.geometry import build_surface
+from BFM.builder.identity import build_identity
+from BFM.builder.makehuman import MakeHuman
+from BFM.builder.packing import pack, reference_sample
 
 HERE = Path(__file__).resolve().parent
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from models.landmarks import MIRRORED_LANDMARKS, STANDARD_POINTS, five_points
+from models.landmarks import MIRRORED_LANDMARKS, STANDARD_POINTS, five_points, similarity
 from util.dlib_models import dlib_model_file
 from util.files import InputError
 
@@ -170,21 +170,17 @@ def _search(picture, detector, size, turns):
 
 def _points(shape):
     """A prediction of dlib's -> (68, 2)"""
-    return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)
+    from imutils.face_utils import shape_to_np  # imported late, as dlib is
+    return shape_to_np(shape, dtype=np.float64)
 
 
 def _pose(points):
-    """Centre (2,), box side and angle (clockwise, radian) of the face with these five points.
-
-    By the similarity that brings the standard points nearest to them: points are complex numbers here, a
-    similarity is a complex factor and a shift.
-    """
-    standard = (STANDARD_POINTS[:, :2].astype(np.float64) * (1, -1)) @ (1, 1j)
-    found = points @ (1, 1j)
-    centered = standard - standard.mean()
-    factor = np.vdot(centered, found - found.mean()) / np.vdot(centered, centered).real
-    center = found.mean() - factor * standard.mean()
-    return np.array([center.real, center.imag]), abs(factor) * _FACE_SIZE, np.angle(factor)
+    """Centre (2,), box side and angle (clockwise, radian) of the face with these five points, from the similarity
+    transform that brings the standard points nearest to them."""
+    standard = STANDARD_POINTS[:, :2].astype(np.float64) * (1, -1)
+    matrix = similarity(standard, points)
+    cos, sin = matrix[:, 0]   # times the scale
+    return matrix[:, 2], math.hypot(cos, sin) * _FACE_SIZE, math.atan2(sin, cos)
 
 
 def _upright_patch(photo, center, side, angle):

@@ -1,28 +1,46 @@
 """The 68 landmarks of a face: their order, their groups, the mirror table, and the five points that align a photo.
 
 The order is that of the Multi-PIE annotation, which iBUG 300-W and dlib use too. Indices count from 0. "Left" and
-"right" are as seen in the picture, not the person's.
+"right" are as seen in the picture. (imutils.face_utils has the same groups, but its names are the person's left and
+right.) This module needs numpy only, because the builder of the open face model imports it too.
 """
 import numpy as np
 
 COUNT = 68
 
-JAW = slice(0, 17)             # outline from the left ear over the chin (8) to the right ear
+# Groups of neighbouring landmarks
+JAW = slice(0, 17)               # outline from the left ear over the chin to the right ear
 LEFT_BROW = slice(17, 22)
 RIGHT_BROW = slice(22, 27)
-NOSE_BRIDGE = slice(27, 31)    # from between the eyes down to the tip
-NOSE_BASE = slice(31, 36)      # below the nostrils
-LEFT_EYE = slice(36, 42)       # outer corner, upper lid, inner corner, lower lid
-RIGHT_EYE = slice(42, 48)      # inner corner, upper lid, outer corner, lower lid
-OUTER_LIPS = slice(48, 60)     # left corner, upper lip, right corner, lower lip
+BROWS = slice(17, 27)
+NOSE = slice(27, 36)
+NOSE_BRIDGE = slice(27, 31)      # from between the eyes down to the tip
+LOWER_NOSE_BRIDGE = slice(28, 31)
+NOSE_BASE = slice(31, 36)        # below the nostrils
+EYES = slice(36, 48)
+LEFT_EYE = slice(36, 42)         # outer corner, upper lid, inner corner, lower lid
+RIGHT_EYE = slice(42, 48)        # inner corner, upper lid, outer corner, lower lid
+OUTER_LIPS = slice(48, 60)       # left corner, upper lip, right corner, lower lip
 INNER_LIPS = slice(60, 68)
-WITHOUT_JAW = slice(17, 68)    # the "inner 51" of the landmark benchmarks
+OUTER_UPPER_LIP = slice(48, 55)  # from corner to corner
+INNER_UPPER_LIP = slice(60, 65)
+WITHOUT_JAW = slice(17, 68)      # the "inner 51" of the landmark benchmarks
 
+# Single landmarks; pairs are left and right, or above and below
+JAW_ENDS = (0, 16)
+CHIN = 8
+NOSE_ROOT = 27
 NOSE_TIP = 30
+NOSE_FOOT = 33                   # where the nose meets the upper lip
 LEFT_EYE_CORNERS = (36, 39)
 RIGHT_EYE_CORNERS = (42, 45)
+OUTER_EYE_CORNERS = (36, 45)     # their distance is the unit of landmark errors
+UPPER_LIDS = (37, 38, 43, 44)
+LOWER_LIDS = (41, 40, 47, 46)    # each lies below the point of UPPER_LIDS at the same place of the list
 MOUTH_CORNERS = (48, 54)
-OUTER_EYE_CORNERS = (36, 45)   # their distance is the unit of landmark errors
+INNER_MOUTH_CORNERS = (60, 64)
+OUTER_LIP_MIDDLES = (51, 57)
+INNER_LIP_MIDDLES = (62, 66)
 
 # Which landmark each one becomes in a mirrored picture. First turn the x axis round, then
 # `mirrored = landmarks[MIRRORED_LANDMARKS]`.
@@ -57,3 +75,25 @@ def five_points(landmarks):
     first = landmarks[..., [LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0], NOSE_TIP, left_mouth, right_mouth], :]
     second = landmarks[..., [LEFT_EYE_CORNERS[1], RIGHT_EYE_CORNERS[1], NOSE_TIP, left_mouth, right_mouth], :]
     return (first + second) / 2
+
+
+def similarity(source, target):
+    """The similarity transform that brings the points `source` nearest to `target`: a rotation, a scale that is the
+    same for both axes, and a shift, with the least sum of squared distances (Umeyama 1991).
+
+    source, target: (..., N, 2), both numpy arrays or both torch tensors, in any axes and unit.
+    Returns a matrix (..., 2, 3) of the same kind: `points @ matrix[..., :2].T + matrix[..., 2]` maps points (N, 2). It
+    is nan where all points of `source` are equal.
+    """
+    if isinstance(source, np.ndarray):
+        stack = np.stack
+    else:
+        from torch import stack  # imported late: who passes numpy arrays needs no PyTorch
+    source_mean, target_mean = source.mean(-2), target.mean(-2)
+    a, b = source - source_mean[..., None, :], target - target_mean[..., None, :]
+    size = (a * a).sum((-2, -1))
+    cos = (a * b).sum((-2, -1)) / size   # of the angle, times the scale
+    sin = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(-1) / size
+    x, y = source_mean[..., 0], source_mean[..., 1]
+    return stack([stack([cos, -sin, target_mean[..., 0] - cos * x + sin * y], -1),
+                  stack([sin, cos, target_mean[..., 1] - sin * x - cos * y], -1)], -2)

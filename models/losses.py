@@ -6,11 +6,12 @@ import torch
 
 from models.coefficients import SIZE, SLICES, split
 from models.face_model import FaceModel, light_basis
+from models.landmarks import COUNT, INNER_LIPS, LOWER_NOSE_BRIDGE
 
-# The tip of the nose and the inner lips (29 to 31 and 61 to 68, counted from 1) weigh more than the contour.
-LANDMARK_WEIGHTS = torch.ones(68)
-LANDMARK_WEIGHTS[28:31] = 20
-LANDMARK_WEIGHTS[60:68] = 20
+# The bridge of the nose and the inner lips weigh more than the other landmarks.
+LANDMARK_WEIGHTS = torch.ones(COUNT)
+LANDMARK_WEIGHTS[LOWER_NOSE_BRIDGE] = 20
+LANDMARK_WEIGHTS[INNER_LIPS] = 20
 
 
 def pixel_distance(render: torch.Tensor, photo: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from models import arcface, dlib_recognition
 from models.checkpoints import load_state, load_weights
 from models.coordinates import CROP_SIZE, flip_y
-from models.landmarks import five_points
+from models.landmarks import EYES, INNER_UPPER_LIP, NOSE, OUTER_UPPER_LIP, five_points, similarity
 from util import assets
 from util.files import InputError
 
@@ -18,10 +19,9 @@ NETWORKS = (*arcface.STAGES, "dlib")
 # Where ArcFace's 112 x 112 crop shows the five points, px, y down.
 ARCFACE_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
-# Where dlib's 150 x 150 chip shows the nose, the eyes, the corners of the mouth and the upper lip: points of its mean
-# face, which spans 0..1, with a margin of a quarter of that all round; y down.
-DLIB_LANDMARKS = (*range(27, 55), *range(60, 65))
-DLIB_POINTS = (
+# The landmarks by which dlib aligns a face, and their places in dlib's mean face, whose width and height are 1; y down.
+CHIP_LANDMARKS = np.r_[NOSE, EYES, OUTER_UPPER_LIP, INNER_UPPER_LIP]
+CHIP_POINTS = (
     (0.490127, 0.203352), (0.490127, 0.307009), (0.490127, 0.409805), (0.490127, 0.515625), (0.366880, 0.587326),
     (0.426036, 0.609345), (0.490127, 0.628106), (0.554217, 0.609345), (0.613373, 0.587326), (0.121737, 0.216423),
     (0.187122, 0.178758), (0.265825, 0.179852), (0.334606, 0.231733), (0.260918, 0.245099), (0.182743, 0.244077),
@@ -77,7 +77,7 @@ def identity_matrix(landmarks: torch.Tensor, height: int = CROP_SIZE) -> torch.T
     equal.
     """
     points = five_points(flip_y(landmarks, height)).double()
-    return _matrix(*_similarity(points, points.new_tensor(ARCFACE_POINTS).expand_as(points)))
+    return similarity(points, points.new_tensor(ARCFACE_POINTS).expand_as(points))
 
 
 def chip_matrix(landmarks: torch.Tensor, height: int = CROP_SIZE) -> torch.Tensor:
@@ -86,14 +86,17 @@ def chip_matrix(landmarks: torch.Tensor, height: int = CROP_SIZE) -> torch.Tenso
 
     landmarks: (B, 68, 2) px, y up, in an image of that height. Returns (B, 2, 3) float64.
     """
-    points = flip_y(landmarks, height)[:, DLIB_LANDMARKS].double()
+    points = flip_y(landmarks, height)[:, CHIP_LANDMARKS].double()
     size = dlib_recognition.CHIP_SIZE
-    template = (points.new_tensor(DLIB_POINTS) + 0.25) / 1.5 * size
-    factor, shift = _similarity(template.expand_as(points), points)
+    chip_points = (points.new_tensor(CHIP_POINTS) + 0.25) / 1.5 * size   # a margin of 0.25 all round the mean face
+    to_image = similarity(chip_points.expand_as(points), points)
+    linear, shift = to_image[..., :2], to_image[..., 2:]
     # dlib takes the chip's middle at size / 2, and its side from the centre of the first pixel to that of the last.
-    middle = factor * (size / 2 * (1 + 1j)) + shift
-    factor = factor / factor.abs() * (size * factor.abs() - 1) / (size - 1)
-    return _matrix(1 / factor, (size - 1) / 2 * (1 + 1j) - middle / factor)
+    middle = linear @ points.new_full((2, 1), size / 2) + shift
+    scale = linear[:, :, :1].norm(dim=1, keepdim=True)
+    linear = linear * (size - 1 / scale) / (size - 1)
+    to_chip = linear.mT / linear[:, :, :1].square().sum(1, keepdim=True)   # the inverse of a scaled rotation
+    return torch.cat([to_chip, (size - 1) / 2 - to_chip @ middle], 2)
 
 
 def warp(images: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
@@ -107,20 +110,6 @@ def warp(images: torch.Tensor, matrix: torch.Tensor, size: int) -> torch.Tensor:
     height, width = images.shape[2:]
     grid = 2 * pixels @ to_image.mT / pixels.new_tensor([width - 1, height - 1]) - 1
     return F.grid_sample(images, grid.view(-1, size, size, 2), align_corners=True)
-
-
-def _similarity(source: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Complex factor and shift (B,) that bring the points source (B, N, 2) nearest to target by least squares: a point
-    is a complex number here, and a similarity transform turns and scales it by a factor."""
-    source, target = torch.view_as_complex(source.contiguous()), torch.view_as_complex(target.contiguous())
-    centered = source - source.mean(1, keepdim=True)
-    factor = (centered.conj() * target).sum(1) / centered.abs().square().sum(1)
-    return factor, target.mean(1) - factor * source.mean(1)
-
-
-def _matrix(factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """(B, 2, 3) of a complex factor and shift (B,)."""
-    return torch.stack([torch.view_as_real(column) for column in (factor, 1j * factor, shift)], -1)
 
 
 def _load_arcface(net_recog: str, path: Path) -> arcface.IResNet:

@@ -5,15 +5,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from models.landmarks import STANDARD_POINTS, five_points
+
 from . import makehuman
 from .landmarks import inner_landmarks, outer_landmarks
 from .mesh import adjacency, edges_of, front_view, rotation, split_quads, subdivide, triangulate
 
-# Image-left eye, image-right eye, nose tip, mouth corners: the method's standard points, which
-# photos are aligned to. They place the model in its frame.
-STANDARD_POINTS = np.array([[-.31148657, .29036078, .13377953], [.30979887, .28972036, .13179526],
-                            [.0032535, -.04617932, .55244243], [-.25216928, -.38133916, .22405732],
-                            [.2484662, -.38128236, .22235769]])
 # The part of the head that the model keeps, decimetres in the model frame.
 HAIRLINE, TEMPLE_DROP = .78, .32            # largest y in the middle, and how much lower it is at |x| = 0.7
 BACK = -.55                                 # smallest z: without ears and back of the head
@@ -45,19 +42,12 @@ class Similarity:
         return self.scale * x @ self.matrix.T
 
 
-def five_points(keypoints):
-    """(..., 68, 3) -> (..., 5, 3): eye centres, nose tip, mouth corners, as photos are aligned."""
-    k = keypoints
-    return np.stack([k[..., [36, 39], :].mean(-2), k[..., [42, 45], :].mean(-2), k[..., 30, :],
-                     k[..., 48, :], k[..., 54, :]], -2)
-
-
 def align(points):
-    """Returns the Similarity that brings five points (5, 3) closest to the standard ones.
+    """Returns the Similarity that brings five points (5, 3) closest to the standard ones, to which photos are aligned.
 
     It rotates about the x axis only and does not shift along it.
     """
-    goal = STANDARD_POINTS.copy()
+    goal = STANDARD_POINTS.astype(float)
     goal[:, 0] -= goal[:, 0].mean()
     centre, goal_centre = points.mean(0), goal.mean(0)
     a, b = points - centre, goal - goal_centre

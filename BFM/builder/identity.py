@@ -3,7 +3,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import align, five_points
+from models.landmarks import five_points
+
+from .geometry import align
 from .mesh import front_view
 
 SAMPLES, COMPONENTS = 12000, 80

@@ -6,19 +6,15 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
+from models.landmarks import MIRRORED_LANDMARKS
+
 from .mesh import front_view, vertex_normals
 
-# Which keypoint (0-based) is the mirror image of which.
-MIRROR = np.array([16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
-                   26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 27, 28, 29, 30, 35, 34, 33, 32, 31,
-                   45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-                   54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65])
-
 # Where people annotate the outline of an average face (points 1 to 8, x y z) and its left brow (18 to 22, x y).
-JAW = np.array([[-.715, .25, -.52], [-.70, .07, -.50], [-.67, -.11, -.46], [-.635, -.28, -.42],
-                [-.575, -.46, -.33], [-.48, -.61, -.17], [-.36, -.72, -.01], [-.205, -.80, .12]])
+JAW_PLACES = np.array([[-.715, .25, -.52], [-.70, .07, -.50], [-.67, -.11, -.46], [-.635, -.28, -.42],
+                       [-.575, -.46, -.33], [-.48, -.61, -.17], [-.36, -.72, -.01], [-.205, -.80, .12]])
 CHIN_NORMAL_Z = .12                         # z of the unit normal at the chin point: it faces almost down
-BROWS = np.array([[-.58, .42], [-.49, .49], [-.37, .51], [-.26, .50], [-.16, .475]])
+BROW_PLACES = np.array([[-.58, .42], [-.49, .49], [-.37, .51], [-.26, .50], [-.16, .475]])
 
 
 class FrontView:
@@ -147,7 +143,7 @@ def mirror(points, keypoints, used):
     """Fills every missing keypoint whose mirror image is known, with the vertex nearest to its mirrored place."""
     tree = cKDTree(points[used])
     for point in np.nonzero(keypoints < 0)[0]:
-        other = keypoints[MIRROR[point]]
+        other = keypoints[MIRRORED_LANDMARKS[point]]
         if other >= 0:
             keypoints[point] = used[tree.query(points[other] * [-1, 1, 1])[1]]
 
@@ -162,12 +158,12 @@ def outer_landmarks(points, triangles, is_eye, masks, used, view, keypoints):
     outer = used[~is_eye[used] & (masks['inside-mouth'][used] < .3) & (masks['ears'][used] < .02)
                  & (points[used, 2] > -.53)]
     surface = cKDTree(points[outer])
-    keypoints[:8] = outer[surface.query(JAW)[1]]
+    keypoints[:8] = outer[surface.query(JAW_PLACES)[1]]
     normal = vertex_normals(points, triangles)
     chin = view.vertices[np.abs(points[view.vertices, 0]) < .006]
     chin = chin[(points[chin, 2] > 0) & (points[chin, 1] < -.6)]
     keypoints[8] = chin[np.argmin(np.abs(normal[chin, 2] - CHIN_NORMAL_Z))]
-    keypoints[17:22] = [on_front(x, y) for x, y in BROWS]
+    keypoints[17:22] = [on_front(x, y) for x, y in BROW_PLACES]
     base = points[keypoints[33], 1]
     keypoints[31] = on_front(-.125, base + .036)
     keypoints[32] = on_front(-.065, base + .022)

@@ -17,7 +17,16 @@ from datasets.synthetic.scenes import Head, random_scene
 from models.coefficients import join, split
 from models.coordinates import CROP_SIZE
 from models.face_model import AMBIENT, FaceModel, light_bands, light_basis, rotation
-from models.landmarks import STANDARD_POINTS, five_points
+from models.landmarks import (
+    INNER_LIP_MIDDLES,
+    LOWER_LIDS,
+    MOUTH_CORNERS,
+    OUTER_LIP_MIDDLES,
+    STANDARD_POINTS,
+    UPPER_LIDS,
+    WITHOUT_JAW,
+    five_points,
+)
 from models.renderer import MeshRenderer
 from models.simplification import simplify
 
@@ -90,9 +99,9 @@ class SyntheticFaces:
         normally distributed around 0, and the errors of the heights have a standard deviation of HEIGHT_ERROR.
         """
         landmarks = self.face_model.landmarks(self.coefficients(np.random.default_rng(0), 2000))
-        heights = landmarks[:, 17:, 1].mean(0)
+        heights = landmarks[:, WITHOUT_JAW, 1].mean(0)
         change = (HEIGHTS.to(heights) - heights) * self.face_model.camera_d / self.face_model.focal
-        base = self.face_model.shape_base[:80].view(80, -1, 3)[:, self.face_model.keypoints[17:], 1]
+        base = self.face_model.shape_base[:80].view(80, -1, 3)[:, self.face_model.keypoints[WITHOUT_JAW], 1]
         base = base - base.mean(1, keepdim=True)                      # the alignment removes a common shift
         ridge = HEIGHT_ERROR ** 2 * torch.eye(80, device=self.device)
         return torch.linalg.solve(base @ base.T + ridge, base @ (change - change.mean()) - ridge @ self.mean_identity)
@@ -221,25 +230,26 @@ def opacity(face_model: FaceModel) -> torch.Tensor:
     graph = coo_array((np.ones(len(border)), border.T), shape=(len(shape), len(shape)))
     loops = connected_components(graph, directed=False)[1][border[:, 0]]
     outline = np.unique(border[loops == np.bincount(loops, minlength=1).argmax()])     # the longest border
-    outline = outline[shape[outline, 1] > shape[face_model.keypoints[[48, 54]].cpu(), 1].mean()]
+    outline = outline[shape[outline, 1] > shape[face_model.keypoints[[*MOUTH_CORNERS]].cpu(), 1].mean()]
     distance = cKDTree(shape[outline]).query(shape)[0]
     return torch.from_numpy(np.clip(distance / FADE, 0, 1).astype(np.float32)[:, None]).to(face_model.mean_shape.device)
 
 
 def smile_size(points: torch.Tensor) -> torch.Tensor:
     """Returns width of the mouth plus height of its corners above its middle (...), of landmarks (..., 68, 3), y up."""
-    corners, lips = points[..., [48, 54], :], points[..., [51, 57], :]
+    corners, lips = points[..., MOUTH_CORNERS, :], points[..., OUTER_LIP_MIDDLES, :]
     return corners[..., 1, 0] - corners[..., 0, 0] + (corners - lips)[..., 1].mean(-1)
 
 
 def lip_opening(points: torch.Tensor) -> torch.Tensor:
     """Returns the distance between the inner edges of the lips (...), of landmarks (..., 68, 3), y up."""
-    return points[..., 62, 1] - points[..., 66, 1]
+    upper, lower = INNER_LIP_MIDDLES
+    return points[..., upper, 1] - points[..., lower, 1]
 
 
 def eye_opening(points: torch.Tensor) -> torch.Tensor:
     """Returns the mean distance between the eyelids (...), of landmarks (..., 68, 3), y up."""
-    return (points[..., [37, 38, 43, 44], 1] - points[..., [41, 40, 47, 46], 1]).mean(-1)
+    return (points[..., UPPER_LIDS, 1] - points[..., LOWER_LIDS, 1]).mean(-1)
 
 
 def random_angles(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -8,6 +8,19 @@ import numpy as np
 
 from datasets.synthetic.painter import ADD, MULTIPLY, ROUGH, STRANDS, TEXTURES, Scene, Shape
 from models.coordinates import CROP_SIZE
+from models.landmarks import (
+    BROWS,
+    CHIN,
+    INNER_LIP_MIDDLES,
+    INNER_MOUTH_CORNERS,
+    JAW_ENDS,
+    LEFT_EYE_CORNERS,
+    NOSE_FOOT,
+    NOSE_ROOT,
+    NOSE_TIP,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE_CORNERS,
+)
 
 # Albedo, RGB 0..1: black, two browns, light brown, blond, red, grey and white.
 HAIR_COLORS = np.array([[.03, .025, .02], [.06, .04, .03], [.12, .075, .045], [.22, .14, .08], [.5, .36, .2],
@@ -26,10 +39,11 @@ class Head:
     def __init__(self, points: np.ndarray, rotation: np.ndarray, trans: np.ndarray, focal: float, camera_d: float):
         self.points, self.rotation, self.trans = points, rotation, trans
         self.focal, self.camera_d = focal, camera_d
-        self.width = (points[:, 16, :1] - points[:, :1, 0]) / 2          # half of the face's
-        self.brows = points[:, 17:27].mean(1)
-        self.height = self.brows[:, 1:2] - points[:, 8, 1:2]             # from chin to brows
-        self.middle = (points[:, 0] + points[:, 16]) / 2                 # between the ears
+        left, right = points[:, JAW_ENDS[0]], points[:, JAW_ENDS[1]]
+        self.width = (right[:, :1] - left[:, :1]) / 2                    # half of the face's
+        self.brows = points[:, BROWS].mean(1)
+        self.height = self.brows[:, 1:2] - points[:, CHIN, 1:2]          # from chin to brows
+        self.middle = (left + right) / 2                                 # between the ears
         self.scale = focal / (camera_d - trans[:, 2:])                   # px per decimetre
         # (B, 2) px of one decimetre: down and right along the head's axes in the picture, and along the face's x axis,
         # which is shorter when the head is turned
@@ -199,15 +213,15 @@ def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, ha
     skull = head.pixels(head.middle, up=.35 * head.height)
     right, down = head.right * head.width, head.down * head.height
     tone = skin * u(.88, 1.05)
-    neck = head.pixels(np.hstack([head.points[:, 8, :2], head.middle[:, 2:]]))
+    neck = head.pixels(np.hstack([head.points[:, CHIN, :2], head.middle[:, 2:]]))
     shapes.add(long, skull + down * u(.2, .7), right * u(1.15, 1.6), down * u(1.1, 1.8), **shapes.hair(color))
     shapes.add(shapes.chance(.95), neck + down * u(.15, .35), right * u(.55, .85), down * u(.5, .8), tone * u(.55, .95),
                squarings=2, relief=.95)
     shapes.add(shapes.chance(.85), neck + down * u(1, 1.45), right * u(1.9, 2.9), down * u(.55, .95),
                **shapes.material(), squarings=shapes.either(1, 2), relief=.5, softness=.04)
     shapes.add(haired, skull - down * u(0, .3), right * u(1.1, 1.35), down * u(.85, 1.15), **shapes.hair(color))
-    for side in (0, 16):
-        shapes.add(shapes.chance(.75), head.pixels(head.points[:, side], up=.05, front=-.1), head.right * .16,
+    for ear in JAW_ENDS:
+        shapes.add(shapes.chance(.75), head.pixels(head.points[:, ear], up=.05, front=-.1), head.right * .16,
                    head.down * u(.26, .36), tone, relief=.6, softness=.2, contrast=.5)
     shapes.add(shapes.chance(1), skull + down * .05, right * u(.98, 1.06), down * u(.75, .95), tone,
                relief=u(.5, .9), softness=.05)
@@ -216,15 +230,16 @@ def add_body(shapes: Shapes, head: Head, skin: np.ndarray, color: np.ndarray, ha
 def add_mouth(shapes: Shapes, head: Head):
     """Adds the inside of the mouth with teeth and tongue. It is seen through the hole between the model's lips."""
     u = shapes.uniform
-    center = head.pixels(head.between(60, 62, 64, 66))
-    right = (head.pixels(head.points[:, 64]) - head.pixels(head.points[:, 60])) / 2
-    down = head.down * np.maximum(head.points[:, 62, 1:2] - head.points[:, 66, 1:2], .05) / 2
+    (left_corner, right_corner), (upper_lip, lower_lip) = INNER_MOUTH_CORNERS, INNER_LIP_MIDDLES
+    center = head.pixels(head.between(left_corner, upper_lip, right_corner, lower_lip))
+    right = (head.pixels(head.points[:, right_corner]) - head.pixels(head.points[:, left_corner])) / 2
+    down = head.down * np.maximum(head.points[:, upper_lip, 1:2] - head.points[:, lower_lip, 1:2], .05) / 2
     shapes.add(shapes.chance(1), center, right, down * 1.3 + head.down * .05, MOUTH_COLOR * u(.2, 1.5), squarings=2)
     shapes.add(shapes.chance(.6), center + down * u(.3, .9), right * .7, down * u(.4, .8), TONGUE_COLOR * u(.5, 1.2),
                softness=.4, relief=.7)
     teeth = TEETH_COLOR * u(.5, 1.2)
     gaps = {"texture": shapes.either(*STRANDS), "tiles": np.hstack([u(.02, .05), u(0, .02)]), "contrast": .5}
-    for share, lip, upper in ((.75, 62, 1), (.3, 66, -1)):
+    for share, lip, upper in ((.75, upper_lip, 1), (.3, lower_lip, -1)):
         size = u(.04, .09)
         place = head.pixels(head.points[:, lip], up=-upper * size * u(0, .8))
         shapes.add(shapes.chance(share), place, right * u(.75, 1.05), head.down * size, teeth, squarings=2,
@@ -235,13 +250,13 @@ def add_light_effects(shapes: Shapes, head: Head):
     """Adds glints in the eyes, and cast shadows."""
     u = shapes.uniform
     glint, shift = shapes.chance(.5), shapes.rng.normal(0, .02, (shapes.count, 2)) * head.scale
-    for corners in ((36, 39), (42, 45)):
+    for corners in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS):
         size = u(.01, .025)
         shapes.add(glint, head.pixels(head.between(*corners), up=.02) + shift, head.right * size, head.down * size,
                    [[1, 1, 1]], softness=.5, alpha=u(.2, .9), mode=ADD)
     right, down = shapes.directions(u(0, 2 * np.pi))
     size = u(40, 160)
-    shapes.add(shapes.chance(.25), head.pixels(head.points[:, 30]) + down * size * u(.6, 1.4), right * size * 2,
+    shapes.add(shapes.chance(.25), head.pixels(head.points[:, NOSE_TIP]) + down * size * u(.6, 1.4), right * size * 2,
                down * size, np.repeat(u(.25, .8), 3, 1), squarings=shapes.either(1, 3), softness=u(.02, .5),
                wobble=u(0, .4), mode=MULTIPLY)
 
@@ -254,7 +269,7 @@ def add_fringe(shapes: Shapes, head: Head, color: np.ndarray, haired: np.ndarray
     shapes.add(haired & ~hat, top + head.right * head.width * shapes.normal(.3),
                head.right * head.width * u(1.05, 1.35) + head.down * shapes.normal(.1), head.down * tall,
                **shapes.hair(color), bend=u(-.6, .1))
-    for side, temple in ((-1, 0), (1, 16)):
+    for side, temple in zip((-1, 1), JAW_ENDS, strict=True):
         shapes.add(haired & head.shows(side) & shapes.chance(.5) & (long | shapes.chance(.4)),
                    head.pixels(head.points[:, temple], up=u(-.3, .5)) + head.right * side * .1,
                    head.right * u(.1, .3), head.down * u(.7, 1.5), **shapes.hair(color), bend=u(-.3, .3))
@@ -272,15 +287,15 @@ def add_glasses(shapes: Shapes, head: Head):
     dark, mirroring = worn & shapes.chance(.2), worn & shapes.chance(.3)
     wide, tall, squarings, thickness = u(.26, .36), u(.17, .3), shapes.either(1, 2), u(.03, .12)
     color = colors(shapes.rng, shapes.count) * u(.05, 1)
-    for corners in ((36, 39), (42, 45)):
+    for corners in (LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS):
         lens = {"center": head.pixels(head.between(*corners), up=-.04, front=.1), "right": head.across * wide,
                 "down": head.down * tall, "squarings": squarings, "softness": .06}
         shapes.add(dark, **lens, color=color * .2, alpha=u(.7, 1), contrast=u(0, 1))
         shapes.add(mirroring, **lens, color=[[1, 1, 1]], alpha=u(.02, .35), mode=ADD, contrast=1.9)
         shapes.add(worn, **lens, color=color, ring=thickness)
-    shapes.add(worn, head.pixels(head.points[:, 27], up=-.03, front=.12), head.across * .12, head.down * .02, color,
-               softness=.4, squarings=2)
-    for side, corner, ear in ((-1, 36, 0), (1, 45, 16)):
+    shapes.add(worn, head.pixels(head.points[:, NOSE_ROOT], up=-.03, front=.12), head.across * .12, head.down * .02,
+               color, softness=.4, squarings=2)
+    for side, corner, ear in zip((-1, 1), OUTER_EYE_CORNERS, JAW_ENDS, strict=True):
         hinge = head.pixels(head.points[:, corner], right=side * .15, front=.05)
         half = (head.pixels(head.points[:, ear]) - hinge) / 2 + head.right * .001
         shapes.add(worn & head.shows(side), hinge + half, half, head.down * .025, color, squarings=3, softness=.3)
@@ -289,11 +304,11 @@ def add_glasses(shapes: Shapes, head: Head):
 def add_covers(shapes: Shapes, head: Head, skin: np.ndarray):
     """Adds face masks, hands, and other things before the face."""
     u = shapes.uniform
-    shapes.add(shapes.chance(.05), head.pixels(head.between(8, 33)), head.across * head.width * u(.8, .95),
+    shapes.add(shapes.chance(.05), head.pixels(head.between(CHIN, NOSE_FOOT)), head.across * head.width * u(.8, .95),
                head.down * head.height * u(.36, .5), **shapes.material(), squarings=shapes.either(1, 2), softness=.04,
                relief=.8)
     hand, tone = shapes.chance(.06), skin * u(.7, 1.2)
-    place = head.pixels(head.points[:, 30], up=u(-1.1, .4)) + head.right * shapes.normal(.6)
+    place = head.pixels(head.points[:, NOSE_TIP], up=u(-1.1, .4)) + head.right * shapes.normal(.6)
     side, along = (axis * head.scale for axis in shapes.directions(u(-1.2, 1.2)))
     for finger in (-1.5, -.5, .5, 1.5):
         shapes.add(hand, place + side * .19 * finger - along * u(-.02, .06), side * .105, along * .38, tone,

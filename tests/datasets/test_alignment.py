@@ -8,7 +8,7 @@ from PIL import Image
 
 from datasets.alignment import align
 from models.coordinates import camera_to_world, crop_to_photo, flip_y, photo_to_crop
-from models.landmarks import MIRRORED_LANDMARKS, STANDARD_POINTS, five_points
+from models.landmarks import STANDARD_POINTS, five_points
 from tests.helpers import GOLDEN
 from util.files import InputError
 
@@ -22,10 +22,6 @@ def smooth_photo(width, height):
 def face_points(x, y, size):
     """Five points of a face looking at the camera, y up; the eyes are 0.62 * size px apart."""
     return STANDARD_POINTS[:, :2] * size + np.array([x, y], dtype=np.float64)
-
-
-def test_standard_points():
-    assert (np.load(GOLDEN / "lm3d.npz")["lm3d"] == STANDARD_POINTS).all()
 
 
 @pytest.mark.parametrize("index", range(25))
@@ -47,22 +43,6 @@ def test_golden_68_points(index):
     _, trans_params = align(np.zeros((height, width, 3), np.uint8), five_points(landmarks))
     np.testing.assert_allclose(trans_params, golden["trans_params"], rtol=1e-6)
     np.testing.assert_allclose(photo_to_crop(landmarks, trans_params), golden["lm_new"], atol=1e-4)
-
-
-def test_five_points_of_batches_and_tensors():
-    landmarks = np.random.default_rng(0).random((3, 68, 2))
-    points = five_points(landmarks)
-    assert points.shape == (3, 5, 2)
-    np.testing.assert_allclose(points[1], five_points(landmarks[1]))
-    np.testing.assert_allclose(five_points(torch.tensor(landmarks)).numpy(), points)
-
-
-def test_mirrored_landmarks_pair_up():
-    assert (MIRRORED_LANDMARKS[MIRRORED_LANDMARKS] == np.arange(68)).all()
-    on_the_middle = [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
-    assert np.flatnonzero(MIRRORED_LANDMARKS == np.arange(68)).tolist() == on_the_middle
-    swapped = five_points(np.arange(136.0).reshape(68, 2)[MIRRORED_LANDMARKS])
-    np.testing.assert_allclose(swapped, five_points(np.arange(136.0).reshape(68, 2))[[1, 0, 2, 4, 3]])
 
 
 @pytest.mark.parametrize("width, height, x, y, size", [

@@ -2,15 +2,20 @@
 import numpy as np
 import pytest
 
+from models.landmarks import (
+    BROWS,
+    CHIN,
+    JAW,
+    MIRRORED_LANDMARKS,
+    NOSE_TIP,
+    STANDARD_POINTS,
+    five_points,
+)
 from models.open_face_model import load_open_face_model, point_buffer
 from tests.helpers import ROOT
 
 MODEL = ROOT / "BFM" / "open_face_model.npz"
 REFERENCE = ROOT / "tests" / "data" / "open_face_model_reference.npz"
-# keypoint (0-based) -> its mirror image
-MIRROR = [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31,
-          45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55,
-          64, 63, 62, 61, 60, 67, 66, 65]
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +138,14 @@ def test_normals_point_outward(mean, triangles):
 
 def test_keypoints_are_symmetric_and_in_place(model, mean):
     key = mean[model["keypoints"].ravel() - 1]
-    assert np.abs(key - key[MIRROR] * [-1, 1, 1]).max() < .003
+    assert np.abs(key - key[MIRRORED_LANDMARKS] * [-1, 1, 1]).max() < .003
     assert np.unique(model["keypoints"]).size == 68
-    left_to_right, brows = key[:17, 0], key[17:27, 0]
+    left_to_right, brows = key[JAW, 0], key[BROWS, 0]
     assert (np.diff(left_to_right) > 0).all() and (np.diff(brows) > 0).all()
-    assert key[8, 1] == key[:, 1].min()
-    assert key[30, 2] == key[:, 2].max()
+    assert key[CHIN, 1] == key[:, 1].min()
+    assert key[NOSE_TIP, 2] == key[:, 2].max()
     assert np.abs(key[61:64, 1] - key[65:68, 1][::-1]).max() < .005, "the mean's mouth is closed, not crossed"
-    five = np.stack([key[[36, 39]].mean(0), key[[42, 45]].mean(0), key[30], key[48], key[54]])
-    standard = np.array([[-.31, .29, .13], [.31, .29, .13], [0, -.05, .55], [-.25, -.38, .22],
-                         [.25, -.38, .22]])
-    assert np.abs(five - standard).max() < .06
+    assert np.abs(five_points(key) - STANDARD_POINTS).max() < .06
 
 
 def test_inner_face_is_read_through_the_front_subset(model, mean):
@@ -153,8 +155,8 @@ def test_inner_face_is_read_through_the_front_subset(model, mean):
     key = mean[model["keypoints"].ravel() - 1]
     whole = set(map(tuple, np.sort(model["tri"] - 1, 1)))
     assert set(map(tuple, np.sort(vertices, 1))) <= whole
-    assert key[17:27, 1].max() < inner[:, 1].max() < mean[:, 1].max() - .1
-    assert inner[:, 1].min() > key[8, 1]
+    assert key[BROWS, 1].max() < inner[:, 1].max() < mean[:, 1].max() - .1
+    assert inner[:, 1].min() > key[CHIN, 1]
     assert np.abs(inner[:, 0]).max() < np.abs(mean[:, 0]).max() - .05
 
 
