@@ -1,4 +1,4 @@
-"""Finding NVIDIA's own nvdiffrast where both packages are installed: ours hides it by name."""
+"""Finds NVIDIA's own nvdiffrast if it is installed too. This package has the same name and hides it."""
 
 import importlib
 import importlib.util
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def find_nvidia():
-    """NVIDIA's nvdiffrast.torch module, or None where it is not installed.
+    """Returns NVIDIA's module nvdiffrast.torch, or None if it is not installed.
 
-    `sys.modules` and later imports of nvdiffrast are as before. An installed package that cannot be
-    imported raises its own error.
+    `sys.modules` is left as it was, so later imports of nvdiffrast give this package. If NVIDIA's package is installed
+    but its import fails, its error is raised.
     """
     spec = _spec_behind_ours()
     if spec is None:
@@ -30,10 +30,11 @@ def find_nvidia():
 
 
 def _spec_behind_ours():
+    """Returns the import specification of another package nvdiffrast on the Python path, or None."""
     here = Path(__file__).resolve().parent
     for entry in sys.path:
         spec = PathFinder.find_spec("nvdiffrast", [entry])
-        # A package without an __init__.py (origin None) is a left-over folder.
+        # Without an __init__.py (origin None) it is only a folder of that name.
         if spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent != here:
             return spec
     return None

@@ -1,10 +1,10 @@
-"""The pose of a cube, recovered from one picture.
+"""Finds the pose of a cube from one picture.
 
     python -m nvdiffrast.examples.pose                         # from the folder above nvdiffrast/
     python -m nvdiffrast.examples.pose --picture steps.png     # start, steps and target side by side
 
-Each side of the cube has one colour, so that nothing inside a side says where to turn: the picture's
-only gradient is that of `antialias` at the edges.
+Each side of the cube has one colour. The inside of a side therefore has no gradient; the only gradient of the picture
+is that of `antialias` at the edges.
 """
 
 import argparse
@@ -19,7 +19,7 @@ CONTEXT = dr.RasterizeCudaContext()
 
 
 def cube():
-    """Vertices (24, 3) from -1 to 1, four a side; tri (12, 3); colours (24, 3) RGB 0..1."""
+    """Returns a cube: vertices (24, 3), -1..1, four per side; triangles (12, 3); and RGB colours (24, 3), 0..1."""
     flat = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
     sides = [sign * flat.roll(axis, 1) for axis in range(3) for sign in (1, -1)]
     tri = torch.tensor([[0, 1, 2], [0, 2, 3]]) + 4 * torch.arange(6)[:, None, None]
@@ -29,7 +29,10 @@ def cube():
 
 
 def place(vertices, pose):
-    """Vertices (N, 3) turned by pose[:3] (axis times angle, radian), moved by pose[3:], 7 in front of the eye."""
+    """Rotates vertices (N, 3) by pose[:3] (axis times angle, radian) and moves them by pose[3:] + (0, 0, 7).
+
+    The camera is at the origin and looks along z.
+    """
     x, y, z = pose[:3]
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
@@ -37,7 +40,7 @@ def place(vertices, pose):
 
 
 def draw(pose, size):
-    """The cube in a pose (6,): an image (size, size, 3), RGB 0..1, row 0 at the bottom."""
+    """Renders the cube in a pose (6,). Returns an image (size, size, 3), RGB 0..1, row 0 at the bottom."""
     vertices, tri, colors = (x.to(pose.device) for x in cube())
     x, y, z = place(vertices, pose).unbind(1)
     near, far, zoom = 1.0, 20.0, 3.2
@@ -49,7 +52,10 @@ def draw(pose, size):
 
 
 def recover(target, start, steps):
-    """The pose of the picture target (size, size, 3): a list of the poses (6,) of all steps, start first."""
+    """Finds the pose of the cube in the picture `target` (size, size, 3).
+
+    Returns the list of the poses (6,) after every step; the first one is the start.
+    """
     pose = start.clone().requires_grad_()
     optimiser = torch.optim.Adam([pose], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -65,13 +71,13 @@ def recover(target, start, steps):
 
 
 def distance(pose, other):
-    """Root mean square distance of the cube's vertices in two poses."""
+    """Returns the root mean square distance between the cube's vertices in two poses."""
     vertices = cube()[0].to(pose.device)
     return (place(vertices, pose) - place(vertices, other)).square().sum(1).mean().sqrt().item()
 
 
 def save_picture(path, images):
-    """Images (size, size, 3) side by side in a PNG."""
+    """Writes images (size, size, 3) side by side into a PNG file."""
     from PIL import Image
 
     row = torch.cat([image.flip(0) for image in images], 1)
@@ -83,7 +89,7 @@ def main(arguments=None):
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--size", type=int, default=128, help="picture size in pixels")
     parser.add_argument("--steps", type=int, default=120, help="optimisation steps")
-    parser.add_argument("--picture", help="PNG to write: start, steps and target side by side")
+    parser.add_argument("--picture", help="PNG file to write: start, steps and target side by side")
     options = parser.parse_args(arguments)
     start, true = (torch.tensor(pose, device=options.device) for pose in (START, TARGET))
     with torch.no_grad():
@@ -91,7 +97,7 @@ def main(arguments=None):
     poses = recover(target, start, options.steps)
     shown = [round(options.steps * share) for share in (0, 0.1, 0.2, 0.4, 1)]
     for step in shown:
-        print(f"step {step}: vertices {distance(poses[step], true):.4f} off (the cube's edge is 2)")
+        print(f"step {step}: vertices {distance(poses[step], true):.4f} off (the edge of the cube is 2)")
     if options.picture:
         with torch.no_grad():
             save_picture(options.picture, [draw(poses[step], options.size) for step in shown] + [target])

@@ -1,10 +1,10 @@
-"""Blending neighbouring pixels across silhouette edges, and its gradient.
+"""Blends neighbouring pixels across silhouette edges, and computes the gradient.
 
-Where two neighbouring pixels show different triangles, the nearer triangle ends somewhere between
-their centres. If the edge it ends at is a silhouette, at a distance d (in pixels) from the centre of the
-nearer one, then that pixel is covered too much by 0.5 - d, or the other too little by d - 0.5.
-Horizontal neighbours look at steep edges, vertical ones at flat edges. Each pixel gathers from its four
-neighbours, so the forward pass needs no atomics.
+Where two neighbouring pixels show different triangles, the nearer triangle ends somewhere between their centres. Let
+its edge there be a silhouette, at a distance of d pixels from the centre of the pixel that shows it. If d < 0.5, that
+pixel shows 0.5 - d too much of the triangle. Otherwise its neighbour shows d - 0.5 too little of it. Horizontal
+neighbours are blended at steep edges, vertical ones at flat edges. Each pixel collects from its four neighbours, so
+the forward pass needs no atomics.
 """
 
 # Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
@@ -26,12 +26,12 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.struct
 class Crossing:
-    """Where the nearer triangle ends between two pixels."""
+    """The silhouette edge between a pixel and its neighbour."""
 
     other: int  # the neighbour
-    weight: float  # how much of the neighbour is blended into this pixel
-    slope: float  # d weight / d distance; 0 without a silhouette
-    start: int  # the edge's vertices
+    weight: float  # how much of the neighbour is blended into this pixel, 0..0.5
+    slope: float  # d weight / d distance; 0 if there is no silhouette
+    start: int  # the vertices of the edge
     end: int
     near: wp.vec2  # pixel centres in normalised device coordinates
     far: wp.vec2
@@ -39,13 +39,13 @@ class Crossing:
 
 @wp.func
 def side(a: wp.vec3, b: wp.vec3, p: wp.vec3):
-    """Sign of the side of the screen line a b on which p lies, whatever the signs of a's and b's w."""
+    """Returns a number whose sign tells on which side of the line a b p lies on the screen, for any signs of w."""
     return wp.dot(wp.cross(a, b), p) * p[2]
 
 
 @wp.func
 def neighbour(pixel: int, k: int, width: int, height: int):
-    """Pixel k of left, right, up, down; -1 outside the image."""
+    """Returns the neighbour k of a pixel; -1 outside the image. k = 0: x - 1, 1: x + 1, 2: y - 1, 3: y + 1."""
     x = pixel % width
     y = pixel / width
     if k == 0 and x > 0:
@@ -71,7 +71,7 @@ def crossing(
     width: int,
     height: int,
 ):
-    """The crossing between a pixel and its neighbour k."""
+    """Returns the Crossing between a pixel and its neighbour k."""
     result = Crossing()
     other = neighbour(pixel, k, width, height)
     if other < 0:
@@ -81,7 +81,7 @@ def crossing(
     there = rast[item, other]
     if here[3] == there[3]:
         return result
-    # The same choice must be made from both sides, at equal depth as well.
+    # Both pixels must choose the same triangle as the nearer one, also at equal depth.
     is_near = here[3] > 0.0 and (
         there[3] <= 0.0 or here[2] < there[2] or (here[2] == there[2] and pixel < other)
     )
@@ -104,7 +104,7 @@ def crossing(
     for i in range(3):
         n = wp.where(i == 0, n0, wp.where(i == 1, n1, n2)) * orientation
         drop = -(n[0] * step[0] + n[1] * step[1])
-        # Inside at the near pixel (or outside by no more than the snapping), outside at the far one.
+        # The edge must have the near pixel inside (or outside by no more than the snapping) and the far one outside.
         if drop > 0.0 and drop > n[2]:
             d = wp.max(n[2], 0.0) / drop
             if d < distance:
@@ -121,7 +121,7 @@ def crossing(
     if across >= 0:
         beyond = about_pixel(pos[shape, across], result.near[0], result.near[1])
         if side(a, b, c) * side(a, b, beyond) <= 0.0:
-            return result  # the surface goes on: not a silhouette
+            return result  # the surface continues behind the edge: it is no silhouette
     result.start = corner[(chosen + 1) % 3]
     result.end = corner[(chosen + 2) % 3]
     if is_near and distance <= 0.5:
@@ -140,7 +140,7 @@ def antialias(
     rast: wp.array2d(dtype=wp.vec4),
     pos: wp.array2d(dtype=wp.vec4),
     tri: wp.array1d(dtype=wp.vec3i),
-    opposite: wp.array1d(dtype=wp.vec3i),  # (F,) the vertex across the edge opposite to each corner, or -1
+    opposite: wp.array1d(dtype=wp.vec3i),  # (F,) see TopologyHash in torch/antialiasing.py
     width: int,
     height: int,
     stride: int,
@@ -161,7 +161,7 @@ def antialias(
 @wp.kernel
 def antialias_backward(
     grad_color: wp.array3d(dtype=wp.float32),  # (B, H*W, C)
-    grad_pos: wp.array2d(dtype=wp.vec4),  # (1 or B, V), or (0, 0) if not wanted
+    grad_pos: wp.array2d(dtype=wp.vec4),  # (1 or B, V), or (0, 0) if it is not needed
     grad_out: wp.array3d(dtype=wp.float32),  # (B, H*W, C)
     color: wp.array3d(dtype=wp.float32),
     rast: wp.array2d(dtype=wp.vec4),
@@ -188,7 +188,7 @@ def antialias_backward(
                     wp.atomic_add(grad_color, item, pixel, c, -x.weight * go)
                     wp.atomic_add(grad_color, item, x.other, c, x.weight * go)
                     g += go * (color[item, x.other, c] - color[item, pixel, c])
-                # distance = near / (near - far) in terms of the edge function at both pixels.
+                # distance = at_near / (at_near - at_far), where these are the edge function at both pixels.
                 a = pos[shape, x.start]
                 b = pos[shape, x.end]
                 a_near = about_pixel(a, x.near[0], x.near[1])

@@ -1,16 +1,21 @@
-"""What the kernels of every operation share: triangle ids, indices and homogeneous edge functions."""
+"""Constants and functions that several kernels use: triangle ids, indices and homogeneous edge functions."""
 
 import warp as wp
 
-# Float32 holds every integer up to 2^24. Ids above that are stored as these float bits + id, which
-# continues without a gap: 0x4b800000 are the bits of 2^24.
+# float32 represents every integer up to 2^24 exactly. A larger id is stored as the float whose bits are ID_BITS + id.
+# These floats continue the smaller ones without a gap, since 2^24 has the bits 0x4b800000.
 MAX_EXACT_ID = wp.constant(16777216)
 ID_BITS = wp.constant(0x4A800000)
 
 
+# A key is an int64 that orders what a pixel sees: depth in the high 32 bits, 0x7fffffff - triangle id in the low ones.
+EMPTY = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
+LOW_BITS = wp.constant(wp.int64(0xFFFFFFFF))
+
+
 @wp.func
 def encode_id(id: int):
-    """Triangle id + 1 as the float in the last channel of rast."""
+    """Returns triangle id + 1 as it is stored in the last channel of rast."""
     if id <= MAX_EXACT_ID:
         return float(id)
     return wp.cast(ID_BITS + id, wp.float32)
@@ -18,7 +23,7 @@ def encode_id(id: int):
 
 @wp.func
 def triangle_id(code: float):
-    """Triangle id from the last channel of rast, -1 where empty (or not a number)."""
+    """Returns the triangle id from the last channel of rast; -1 where it is empty or not a number."""
     if code <= float(MAX_EXACT_ID):
         return int(code) - 1
     if code > float(MAX_EXACT_ID):
@@ -33,7 +38,7 @@ def vertices_exist(corner: wp.vec3i, count: int):
 
 @wp.func
 def seen_triangle(code: float, tri: wp.array1d(dtype=wp.vec3i), vertices: int):
-    """The id and the vertices of the triangle in the last channel of rast; the id is -1 where there is none."""
+    """Returns the id and the vertices of the triangle in the last channel of rast. The id is -1 if there is none."""
     face = triangle_id(code)
     corner = wp.vec3i(0, 0, 0)
     if face >= tri.shape[0]:
@@ -47,13 +52,13 @@ def seen_triangle(code: float, tri: wp.array1d(dtype=wp.vec3i), vertices: int):
 
 @wp.func
 def pixel_centre(i: int, size: int):
-    """Normalised device coordinate of the centre of pixel i out of size."""
+    """Returns the normalised device coordinate, -1..1, of the centre of pixel i in a row of `size` pixels."""
     return float(2 * i + 1) / float(size) - 1.0
 
 
 @wp.func
 def about_pixel(p: wp.vec4, fx: float, fy: float):
-    """(x, y, w) of a clip position, with the pixel centre (fx, fy) moved to the origin.
+    """Returns (x, y, w) of a clip position after the pixel centre (fx, fy) was moved to the origin.
 
     The cross product of two such vectors is (da/dX, da/dY, a), where a is the homogeneous edge
     function at the pixel and X, Y are its normalised device coordinates.
@@ -63,7 +68,7 @@ def about_pixel(p: wp.vec4, fx: float, fy: float):
 
 @wp.func
 def triangle_about_pixel(pos: wp.array2d(dtype=wp.vec4), shape: int, corner: wp.vec3i, fx: float, fy: float):
-    """`about_pixel` of a triangle's three vertices."""
+    """Returns `about_pixel` of the three vertices of a triangle."""
     p = about_pixel(pos[shape, corner[0]], fx, fy)
     q = about_pixel(pos[shape, corner[1]], fx, fy)
     r = about_pixel(pos[shape, corner[2]], fx, fy)
@@ -72,13 +77,13 @@ def triangle_about_pixel(pos: wp.array2d(dtype=wp.vec4), shape: int, corner: wp.
 
 @wp.func
 def edge_vectors(p: wp.vec3, q: wp.vec3, r: wp.vec3):
-    """(da/dX, da/dY, a) of the edge functions opposite to three vertices, from their `about_pixel`."""
+    """Returns (da/dX, da/dY, a) of the edge functions opposite to three vertices, given by their `about_pixel`."""
     return wp.cross(q, r), wp.cross(r, p), wp.cross(p, q)
 
 
 @wp.func
 def away_from_zero(area: float):
-    """The area with its sign, at least 1e-6 in size."""
+    """Returns the area, or 1e-6 with its sign if the area is smaller, so that it can be divided by."""
     if wp.abs(area) >= 1.0e-6:
         return area
     return wp.where(area < 0.0, -1.0e-6, 1.0e-6)
@@ -86,7 +91,7 @@ def away_from_zero(area: float):
 
 @wp.func
 def is_finite(v: wp.vec4):
-    """Whether the square of v is finite; wp.isfinite takes many times as long on the CPU."""
+    """Returns whether the square of v is finite. On the CPU this is many times faster than wp.isfinite."""
     return wp.dot(v, v) * 0.0 == 0.0
 
 
@@ -94,7 +99,10 @@ def is_finite(v: wp.vec4):
 def add_position_gradient(
     grad_pos: wp.array2d(dtype=wp.vec4), shape: int, vertex: int, g: wp.vec3, fx: float, fy: float
 ):
-    """From a gradient on `about_pixel` of a vertex to one on its x, y and w; none where that overflows."""
+    """Adds to the gradient of a vertex's position.
+
+    g: gradient of `about_pixel` of the vertex. It is converted to one of x, y and w. Overflowing values are left out.
+    """
     on_pos = wp.vec4(g[0], g[1], 0.0, g[2] - fx * g[0] - fy * g[1])
     if is_finite(on_pos):
         wp.atomic_add(grad_pos, shape, vertex, on_pos)

@@ -1,4 +1,4 @@
-"""Attribute interpolation, its screen-space derivatives and its gradients."""
+"""Interpolates vertex attributes and their screen-space derivatives, and computes the gradients."""
 
 # Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
 # ruff: noqa: UP018
@@ -12,8 +12,8 @@ wp.set_module_options({"enable_backward": False})
 
 @wp.kernel
 def interpolate(
-    out: wp.array3d(dtype=wp.float32),  # (B, H*W, C) zeroed
-    out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K) zeroed: d/dX, d/dY of each chosen channel; or empty
+    out: wp.array3d(dtype=wp.float32),  # (B, H*W, C) filled with zeros
+    out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K) filled with zeros: d/dX, d/dY of each chosen channel
     attr: wp.array3d(dtype=wp.float32),  # (1 or B, V, C)
     rast: wp.array2d(dtype=wp.vec4),
     rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0)
@@ -47,11 +47,11 @@ def interpolate(
 
 @wp.kernel
 def interpolate_backward(
-    grad_attr: wp.array3d(dtype=wp.float32),  # (1 or B, V, C), or empty if not wanted
-    grad_rast: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) if not wanted
-    grad_rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) if not wanted
-    grad_out: wp.array3d(dtype=wp.float32),  # (B, H*W, C), or empty for zero
-    grad_out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K), or empty for zero
+    grad_attr: wp.array3d(dtype=wp.float32),  # (1 or B, V, C), or empty if it is not needed
+    grad_rast: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) if it is not needed
+    grad_rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) if it is not needed
+    grad_out: wp.array3d(dtype=wp.float32),  # (B, H*W, C); empty means zero
+    grad_out_da: wp.array3d(dtype=wp.float32),  # (B, H*W, 2 K); empty means zero
     attr: wp.array3d(dtype=wp.float32),
     rast: wp.array2d(dtype=wp.vec4),
     rast_db: wp.array2d(dtype=wp.vec4),

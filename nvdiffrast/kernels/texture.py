@@ -1,7 +1,7 @@
-"""Texture sampling at given coordinates and mip levels, and its gradients.
+"""Samples textures at given coordinates and mip levels, and computes the gradients.
 
-All mip levels of a texture lie in one row of texels; `levels` says where. Each lookup is a weighted sum of
-up to four texels per level, and its derivatives are other weighted sums of the same texels.
+All mip levels of a texture lie in one row of texels; `levels` gives the place of each. A lookup is a weighted sum of up
+to four texels per level. Its derivatives are weighted sums of the same texels with other weights.
 """
 
 # Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
@@ -19,17 +19,17 @@ CUBE = wp.constant(3)
 
 @wp.struct
 class Footprint:
-    """The texels under a sample: their places (-1 where there is none) and weights."""
+    """The texels that a lookup sums up."""
 
-    texel: wp.vec4i
+    texel: wp.vec4i  # their places; -1 where there is none
     weight: wp.vec4
-    by_s: wp.vec4  # derivative of the weights by the coordinates
+    by_s: wp.vec4  # derivatives of the weights with respect to the coordinates s and t
     by_t: wp.vec4
 
 
 @wp.func
 def cube_direction(face: int, s: float, t: float):
-    """The direction of point (s, t) in [-1, 1] on a face; faces and axes are those of OpenGL."""
+    """Returns the direction of a point (s, t), each in [-1, 1], on a face. Faces and axes are those of OpenGL."""
     if face == 0:
         return wp.vec3(1.0, -t, -s)
     if face == 1:
@@ -45,7 +45,7 @@ def cube_direction(face: int, s: float, t: float):
 
 @wp.func
 def cube_point(d: wp.vec3):
-    """Face, s and t of a direction: the inverse of `cube_direction`."""
+    """Returns face, s and t of a direction. This is the inverse of `cube_direction`."""
     a = wp.vec3(wp.abs(d[0]), wp.abs(d[1]), wp.abs(d[2]))
     if a[0] >= a[1] and a[0] >= a[2]:
         if d[0] > 0.0:
@@ -62,14 +62,17 @@ def cube_point(d: wp.vec3):
 
 @wp.func
 def cube_texel(face: int, x: int, y: int, size: int):
-    """Place of a texel at most one beyond a side of its face, on the next face there; -1 beyond a corner."""
+    """Returns the place of a texel. A texel one step outside its face is found on the neighbouring face.
+
+    Returns -1 beyond a corner, where no face continues.
+    """
     outside_x = x < 0 or x >= size
     outside_y = y < 0 or y >= size
     if outside_x and outside_y:
         return -1
     if not (outside_x or outside_y):
         return (face * size + y) * size + x
-    # Hardly beyond the side, so that the position along it stays the same.
+    # Only slightly beyond the side, so that the position along the side stays the same.
     limit = 1.0001
     s = wp.clamp(float(2 * x + 1) / float(size) - 1.0, -limit, limit)
     t = wp.clamp(float(2 * y + 1) / float(size) - 1.0, -limit, limit)
@@ -81,6 +84,7 @@ def cube_texel(face: int, x: int, y: int, size: int):
 
 @wp.func
 def texel(face: int, x: int, y: int, width: int, height: int, boundary: int):
+    """Returns the place of texel (x, y), at most one step outside the texture; -1 if there is none."""
     if boundary == CUBE:
         return cube_texel(face, x, y, width)
     if boundary == WRAP:
@@ -96,7 +100,7 @@ def texel(face: int, x: int, y: int, width: int, height: int, boundary: int):
 
 @wp.func
 def in_texels(s: float, size: int, boundary: int):
-    """A coordinate in texels, in a range where integers cannot overflow."""
+    """Returns a coordinate in texels, limited to a range in which integers cannot overflow."""
     if boundary == WRAP:
         return (s - wp.floor(s)) * float(size)
     if boundary == ZERO:
@@ -106,6 +110,7 @@ def in_texels(s: float, size: int, boundary: int):
 
 @wp.func
 def footprint(st: wp.vec2, face: int, width: int, height: int, boundary: int, nearest: int):
+    """Returns the Footprint of a lookup at st in one level. It is empty if st is not finite."""
     f = Footprint()
     f.texel = wp.vec4i(-1, -1, -1, -1)
     if not wp.isfinite(st):
@@ -135,7 +140,7 @@ def footprint(st: wp.vec2, face: int, width: int, height: int, boundary: int, ne
     f.by_s = wp.vec4(b - 1.0, 1.0 - b, -b, b) * float(width)
     f.by_t = wp.vec4(a - 1.0, -a, 1.0 - a, a) * float(height)
     if boundary == CUBE:
-        # Three faces meet at a corner: the fourth texel is the mean of the others.
+        # Three faces meet at a corner. The missing fourth texel is replaced by the mean of the others.
         for i in range(4):
             if f.texel[i] < 0:
                 f.weight += wp.vec4(f.weight[i] / 3.0)
@@ -148,7 +153,7 @@ def footprint(st: wp.vec2, face: int, width: int, height: int, boundary: int, ne
 def footprint_in_level(
     levels: wp.array2d(dtype=wp.int32), level: int, st: wp.vec2, face: int, boundary: int, nearest: int
 ):
-    """`footprint` in a level, its texels counted from the first one of level 0; empty beyond the last level."""
+    """Returns the `footprint` in a level, with places in the row of all levels. It is empty beyond the last level."""
     f = Footprint()
     f.texel = wp.vec4i(-1, -1, -1, -1)
     if level < levels.shape[0]:
@@ -161,7 +166,7 @@ def footprint_in_level(
 
 @wp.func
 def place(face: wp.array2d(dtype=wp.int32), level: wp.array2d(dtype=wp.float32), item: int, pixel: int):
-    """The face of a sample, the level below its level, and the share of the level above."""
+    """Returns the face of a lookup, the integer part of its level, and the fraction, the share of the next level."""
     side = int(0)
     if face.shape[0] > 0:
         side = face[item, pixel]
@@ -203,7 +208,7 @@ def texture(
 
 @wp.kernel
 def texture_backward(
-    grad_tex: wp.array3d(dtype=wp.float32),  # (1 or B, texels, C), or empty if not wanted
+    grad_tex: wp.array3d(dtype=wp.float32),  # (1 or B, texels, C), or empty if it is not needed
     grad_st: wp.array2d(dtype=wp.vec2),  # (B, H*W)
     grad_level: wp.array2d(dtype=wp.float32),  # (B, H*W), or (0, 0) without levels
     grad_out: wp.array3d(dtype=wp.float32),  # (B, H*W, C)
@@ -239,5 +244,5 @@ def texture_backward(
             k += 1
         grad_st[item, pixel] = to_st
         if grad_level.shape[0] > 0:
-            # In the last level there is nothing to blend with.
+            # Beyond the last level there is nothing to blend with.
             grad_level[item, pixel] = wp.where(lower + 1 < levels.shape[0], to_level, 0.0)

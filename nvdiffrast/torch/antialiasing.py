@@ -1,4 +1,4 @@
-"""Antialiasing of silhouettes, the step that lets an image's error move them."""
+"""Antialiasing of silhouettes. It gives the silhouettes of an image a gradient."""
 
 import torch
 
@@ -7,10 +7,10 @@ from . import checks, runtime
 
 
 class TopologyHash:
-    """Which vertex lies across each edge of a mesh; opaque outside this module.
+    """Knows which vertex lies beyond each edge of a mesh. Users only pass it on to `antialias`.
 
-    opposite: (F, 3) int32, for each corner the remaining vertex of the triangle that shares the edge
-        opposite to it; -1 where no triangle, or more than one, does.
+    opposite: (F, 3) int32. For each corner of a triangle: the third vertex of the neighbour that shares the edge
+        opposite to the corner; -1 if no other triangle shares the edge, or more than one.
     """
 
     def __init__(self, opposite):
@@ -18,7 +18,7 @@ class TopologyHash:
 
 
 def antialias_construct_topology_hash(tri):
-    """The topology of tri (F, 3) int32, to be passed to `antialias` when tri stays the same."""
+    """Returns the TopologyHash of tri (F, 3) int32. Pass it to `antialias` if tri is the same in many calls."""
     checks.tensor("antialias_construct_topology_hash: tri", tri, ("F", 3), torch.int32)
     corner = tri.long()
     ends = torch.stack([corner.roll(-1, 1), corner.roll(-2, 1)]).flatten(1)
@@ -31,7 +31,7 @@ def antialias_construct_topology_hash(tri):
 
 
 def antialias(color, rast, pos, tri, topology_hash=None, pos_gradient_boost=1.0):
-    """Blend neighbouring pixels where a silhouette edge runs between their centres.
+    """Blends neighbouring pixels where a silhouette edge runs between their centres.
 
     color: (B, H, W, C) float32 image.
     rast: (B, H, W, 4) float32 from rasterize, of the same size.
@@ -40,7 +40,9 @@ def antialias(color, rast, pos, tri, topology_hash=None, pos_gradient_boost=1.0)
     topology_hash: from `antialias_construct_topology_hash(tri)`; built here if None.
     pos_gradient_boost: factor on the gradient of pos.
 
-    Returns (B, H, W, C) float32. Gradients reach color and pos; through rast there are none.
+    Returns (B, H, W, C) float32. Gradients flow to color and pos, but not to rast.
+
+    Raises TypeError or ValueError if an argument is wrong.
     """
     checks.tensor("antialias: color", color, ("B", "H", "W", "C"))
     checks.tensor("antialias: rast", rast, (*color.shape[:3], 4), device=color.device)

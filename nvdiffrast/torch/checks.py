@@ -1,4 +1,4 @@
-"""Argument checks. Every error says which argument, what it is and what it must be."""
+"""Argument checks. Every error names the argument, says what it is, and what it must be."""
 
 import torch
 
@@ -12,10 +12,13 @@ def describe(value):
 
 
 def tensor(where, value, shape, dtype=torch.float32, device=None):
-    """Check a tensor argument.
+    """Checks a tensor argument.
 
     where: "operation: argument", the start of the message.
-    shape: one entry for each dimension; an int must match, a str only names the size.
+    shape: one entry for each dimension. An int must match; a str only names the size in the message.
+    device: the device on which it must be; None: the CPU or any CUDA device.
+
+    Raises TypeError if it is no tensor or of another dtype, ValueError if shape, device or layout are wrong.
     """
     wanted = "({})".format(", ".join(str(size) for size in shape))
     name = str(dtype).removeprefix("torch.")
@@ -38,7 +41,7 @@ def tensor(where, value, shape, dtype=torch.float32, device=None):
 
 
 def batch(where, value, size):
-    """The leading dimension must be the batch size, or 1 to be shared by the whole batch."""
+    """Checks that the first dimension is the batch size, or 1 to be shared by the batch. Raises ValueError."""
     if value.shape[0] not in (1, size):
         raise ValueError(
             f"{where} is {describe(value)}; its first dimension must be {size}, or 1 to broadcast"
@@ -46,7 +49,10 @@ def batch(where, value, size):
 
 
 def triangles(operation, tri, vertices, device):
-    """Check tri (F, 3) int32. Indices are read on the CPU only: on CUDA that would wait for the device."""
+    """Checks tri (F, 3) int32, and on the CPU its indices. On CUDA, reading them would wait for the device.
+
+    Raises TypeError or ValueError.
+    """
     tensor(f"{operation}: tri", tri, ("F", 3), torch.int32, device)
     if device.type == "cpu" and tri.numel():
         low, high = (int(x) for x in torch.aminmax(tri))

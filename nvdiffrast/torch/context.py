@@ -1,4 +1,4 @@
-"""Rasteriser contexts. They hold no state; they exist so that code written for NVIDIA's package runs."""
+"""Rasteriser contexts. They hold no state. They exist so that code for NVIDIA's package runs unchanged."""
 
 import torch
 
@@ -6,10 +6,10 @@ from .checks import describe
 
 
 class RasterizeContext:
-    """What `rasterize` accepts as its first argument, for tensors on any device.
+    """The first argument of `rasterize`, for tensors on any device.
 
     output_db: whether rasterize also computes the screen-space derivatives of the barycentrics.
-    device: kept for reference; the work is done where the tensors are.
+    device: has no effect; the work is done on the device of the tensors.
     """
 
     def __init__(self, output_db, device):
@@ -25,7 +25,10 @@ class RasterizeCudaContext(RasterizeContext):
 
 
 class RasterizeGLContext(RasterizeContext):
-    """The same rasteriser under the name of NVIDIA's OpenGL one; no OpenGL is involved."""
+    """The same rasteriser under the name of NVIDIA's OpenGL rasteriser. OpenGL is not used.
+
+    Raises ValueError if mode is neither 'automatic' nor 'manual'.
+    """
 
     def __init__(self, output_db=True, mode="automatic", device=None):
         if mode not in ("automatic", "manual"):
@@ -33,13 +36,14 @@ class RasterizeGLContext(RasterizeContext):
         super().__init__(output_db, device)
 
     def set_context(self):
-        """Nothing to bind: there is no OpenGL context."""
+        """Does nothing, since there is no OpenGL context."""
 
     def release_context(self):
-        """Nothing to release: there is no OpenGL context."""
+        """Does nothing, since there is no OpenGL context."""
 
 
 def check_context(operation, glctx):
+    """Raises TypeError if glctx is no context of this package."""
     if not isinstance(glctx, RasterizeContext):
         raise TypeError(
             f"{operation}: glctx is {describe(glctx)}; "

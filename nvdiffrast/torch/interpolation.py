@@ -1,4 +1,4 @@
-"""Vertex attributes at the visible points."""
+"""Interpolates vertex attributes at the visible points of a mesh."""
 
 import torch
 
@@ -7,21 +7,23 @@ from . import checks, runtime
 
 
 def interpolate(attr, rast, tri, rast_db=None, diff_attrs=None):
-    """Interpolate vertex attributes, perspective correct.
+    """Interpolates vertex attributes with correct perspective.
 
-    attr: (B, N, C) float32, (1, N, C) shared by the batch, or (N, C) in range mode.
+    attr: (B, N, C) float32, (1, N, C) to be shared by the batch, or (N, C) in range mode.
     rast: (B, H, W, 4) float32 from rasterize.
-    tri: (F, 3) int32, the triangles rast was made with (or others of the same number, for attributes
-        with an index of their own).
-    rast_db: (B, H, W, 4) float32 from rasterize; needed for diff_attrs.
-    diff_attrs: list of channels whose screen-space derivatives are wanted, or 'all'.
+    tri: (F, 3) int32, the triangles with which rast was made. If the attributes are indexed differently from the
+        positions, as many triangles with the indices of the attributes.
+    rast_db: (B, H, W, 4) float32 from rasterize; needed with diff_attrs.
+    diff_attrs: list of the channels whose screen-space derivatives are computed, or 'all'.
 
     Returns
     out: (B, H, W, C) float32, 0 where rast is empty.
-    out_da: (B, H, W, 2 K) float32, d/dX and d/dY per pixel for each of the K channels in diff_attrs;
-        K = 0 without diff_attrs.
+    out_da: (B, H, W, 2 K) float32, d/dX and d/dY per pixel for each of the K channels in diff_attrs. K = 0 without
+        diff_attrs.
 
-    Gradients reach attr, u and v of rast, and rast_db.
+    Gradients flow to attr, to u and v of rast, and to rast_db.
+
+    Raises TypeError or ValueError if an argument is wrong.
     """
     checks.tensor("interpolate: rast", rast, ("B", "H", "W", 4))
     if isinstance(attr, torch.Tensor) and attr.dim() == 2:
@@ -41,6 +43,7 @@ def interpolate(attr, rast, tri, rast_db=None, diff_attrs=None):
 
 
 def _channels(diff_attrs, count):
+    """Returns the list of channels that diff_attrs names, of `count` ones. Raises ValueError."""
     if diff_attrs is None:
         return []
     if isinstance(diff_attrs, str) and diff_attrs == "all":

@@ -1,17 +1,17 @@
-"""Depth peeling: one layer of surface behind another."""
+"""Depth peeling: rasterises the surfaces of a scene in layers, one behind the other."""
 
 from .context import check_context
 from .rasterization import geometry, image_size, rasterize_visible
 
 
 class DepthPeeler:
-    """Rasterises layer after layer, the nearest first.
+    """Rasterises one layer after the other, the nearest first.
 
         with DepthPeeler(glctx, pos, tri, resolution) as peeler:
             rast, rast_db = peeler.rasterize_next_layer()
 
-    The arguments and the results of a layer are those of `rasterize`. A layer shows the nearest
-    surface that is farther away than the layer before, pixel by pixel, and is empty where nothing is left.
+    The arguments, and the results of each layer, are those of `rasterize`. At each pixel, a layer shows the nearest
+    surface behind the previous layer. It is empty where there is none.
     """
 
     def __init__(self, glctx, pos, tri, resolution, ranges=None, grad_db=True):
@@ -26,10 +26,10 @@ class DepthPeeler:
         return self
 
     def __exit__(self, *exception):
-        """Nothing to release."""
+        """Does nothing, since nothing has to be released."""
 
     def rasterize_next_layer(self):
-        """rast and rast_db (B, H, W, 4) of the next layer, see `rasterize`."""
+        """Returns rast and rast_db (B, H, W, 4) of the next layer, see `rasterize`."""
         pos, ranges = self._geometry
         rast, rast_db, self._keys = rasterize_visible(
             pos, self._tri, ranges, *self._size, *self._options, above=self._keys

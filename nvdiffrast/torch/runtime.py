@@ -1,8 +1,8 @@
-"""Launching Warp kernels on torch tensors.
+"""Launches Warp kernels on torch tensors.
 
-CUDA: one launch on torch's current stream, without copies. CPU: a launch is a loop on one thread that
-lets go of the GIL, so the batch is cut into as many parts as torch has threads. Kernels are compiled
-at their first use (seconds, then cached on disk by Warp).
+On CUDA there is one launch, on torch's current stream and without copies. On the CPU a launch is a loop in one thread,
+which releases the GIL. The batch is therefore cut into as many parts as torch has threads, and each part is launched in
+its own thread. Kernels are compiled at their first use. This takes seconds; Warp keeps the result on disk.
 """
 
 import contextlib
@@ -22,26 +22,26 @@ _loaded = set()
 
 
 def parts(batch, device):
-    """Slices of the batch that run at the same time."""
+    """Returns the slices of the batch that are computed at the same time: one per thread on the CPU, one on CUDA."""
     count = max(1, min(batch, torch.get_num_threads())) if device.type == "cpu" else 1
     bounds = [batch * i // count for i in range(count + 1)]
     return [slice(low, high) for low, high in itertools.pairwise(bounds)]
 
 
 def threads(count, device):
-    """How many threads share the pixels, vertices or triangles of a batch item: the kernels' stride."""
+    """Returns how many threads share the `count` pixels, vertices or triangles of a batch item: the kernels' stride."""
     return 1 if device.type == "cpu" else count
 
 
 def take(x, part):
-    """The part of a batched tensor; all of one that is shared by the batch or empty."""
+    """Returns a part of a batched tensor, or the whole tensor if the batch shares it or if it is empty."""
     return x if x.shape[0] <= 1 else x[part]
 
 
 def gradient(x, slices):
-    """A zeroed gradient buffer for x and one view of it per part.
+    """Returns a gradient buffer for x, filled with zeros, and one view of it per part of the batch.
 
-    A tensor shared by the batch gets one copy per part, for `collect` to add up.
+    If the batch shares x, every part gets its own copy. `collect` adds them up.
     """
     if x.shape[0] == 1:
         buffer = x.new_zeros((len(slices), *x.shape[1:]))
@@ -51,23 +51,23 @@ def gradient(x, slices):
 
 
 def collect(buffer, x):
-    """The gradient of x from its buffer."""
+    """Returns the gradient of x from its buffer."""
     return buffer if buffer.shape[0] == x.shape[0] else buffer.sum(0, keepdim=True)
 
 
 def pixels(x):
-    """(B, H, W, C) as (B, H*W, C)."""
+    """Returns a view of (B, H, W, C) as (B, H*W, C)."""
     return x if x.dim() == 3 else x.view(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
 
 
 def vectors(x):
-    """(..., 2 or 4) float32 or (..., 3) int32 as a Warp array of vectors."""
+    """Returns a Warp array of vectors that shares the memory of a tensor (..., 2 or 4) float32 or (..., 3) int32."""
     dtype = wp.vec3i if x.dtype == torch.int32 else {2: wp.vec2, 4: wp.vec4}[x.shape[-1]]
     return wp.from_torch(x, dtype=dtype, requires_grad=False, return_ctype=True)
 
 
 def launch(kernel, jobs, device):
-    """Run a kernel once for each job (dim, arguments); arguments are tensors, scalars or `vectors`."""
+    """Runs a kernel once for each job (dim, arguments). Arguments are tensors, scalars or results of `vectors`."""
     jobs = [(dim, arguments) for dim, arguments in jobs if all(dim)]
     if not jobs:
         return
@@ -100,14 +100,14 @@ def _pool():
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="nvdiffrast")
 
 
-# Threads do not survive a fork, and a data loader may fork after the first launch.
+# The threads do not exist in a forked process, such as the worker of a data loader. It makes new ones.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @contextlib.contextmanager
 def _without_driver_warning():
-    """Silence what Warp's native library writes to stderr about a missing CUDA driver."""
+    """Hides what Warp's native library writes to stderr if there is no CUDA driver."""
     if torch.cuda.is_available():
         yield
         return
@@ -123,7 +123,7 @@ def _without_driver_warning():
 
 
 def _load(kernel, device):
-    """Compile or read the kernel's module once, without Warp's greeting and progress messages."""
+    """Compiles the kernel's module, or reads it from disk, once. Warp's own messages are hidden."""
     key = (kernel.module.name, device)
     if key in _loaded:
         return

@@ -1,7 +1,7 @@
 """Texture lookups with mipmaps and cube maps.
 
-The kernel samples at coordinates and levels; how these follow from directions and screen-space
-derivatives is a few lines of PyTorch, whose gradients come by themselves.
+The kernel samples at given coordinates and levels. PyTorch computes these from directions and screen-space derivatives,
+so autograd provides their gradients.
 """
 
 import torch
@@ -18,19 +18,21 @@ T_AXIS, T_SIGN = (1, 1, 2, 2, 1, 1), (-1.0, -1.0, 1.0, -1.0, -1.0, -1.0)
 
 
 class Mipmap:
-    """The levels of a texture from 1 on, each half the size of the one before."""
+    """The levels of a texture from level 1 on. Each is half the size of the one before."""
 
     def __init__(self, levels):
         self.levels = levels
 
 
 def texture_construct_mip(tex, max_mip_level=None, cube_mode=False):
-    """Mipmaps of tex, to be passed to `texture` when tex stays the same.
+    """Returns the Mipmap of tex. Pass it to `texture` if tex is the same in many calls.
 
     tex: (B or 1, H, W, C) float32, or (B or 1, 6, H, W, C) with cube_mode.
-    max_mip_level: the last level wanted; None for the level of 1 x 1 texel.
+    max_mip_level: the last level; None for the level of 1 x 1 texel.
 
-    A side that is 1 stays 1; another must be even at every level that is halved.
+    A side of 1 stays 1. A longer side must be even at every level that is halved.
+
+    Raises TypeError or ValueError if an argument is wrong.
     """
     operation = "texture_construct_mip"
     _check_texture(operation, tex, cube_mode)
@@ -59,23 +61,24 @@ def texture(
     boundary_mode="wrap",
     max_mip_level=None,
 ):
-    """Look up a texture at every pixel.
+    """Looks up a texture at every pixel.
 
-    tex: (B or 1, H, W, C) float32, or (B or 1, 6, S, S, C) for a cube map with faces +x, -x, +y, -y, +z, -z
-        as in OpenGL.
-    uv: (B, h, w, 2) float32; (0, 0) and (1, 1) are opposite corners of the texture, the first row of texels
-        is at v = 0 and texel centres lie at half integers / size. (B, h, w, 3) directions for a cube map.
+    tex: (B or 1, H, W, C) float32. For a cube map (B or 1, 6, S, S, C), with faces +x, -x, +y, -y, +z, -z as in OpenGL.
+    uv: (B, h, w, 2) float32. (0, 0) and (1, 1) are opposite corners of the texture, the first row of texels is at v =
+        0, and texel centres lie at (i + 0.5) / size. For a cube map (B, h, w, 3) directions.
     uv_da: (B, h, w, 4) float32 du/dX, du/dY, dv/dX, dv/dY per pixel; (B, h, w, 6) for a cube map.
-    mip_level_bias: (B, h, w) float32, added to the level; without uv_da it is the level.
-    mip: from texture_construct_mip, or a list of tensors, level 1 and on, each half the size of the one
-        before. Built here if None and needed.
-    filter_mode: 'nearest', 'linear', 'linear-mipmap-nearest' or 'linear-mipmap-linear'; 'auto' is the
-        last with uv_da or mip_level_bias, otherwise 'linear'.
-    boundary_mode: 'wrap', 'clamp', 'zero' (nothing outside) or 'cube'.
-    max_mip_level: the last level to use.
+    mip_level_bias: (B, h, w) float32, added to the level. Without uv_da it is the level.
+    mip: from texture_construct_mip, or a list of tensors from level 1 on, each half the size of the one before. If
+        None, the levels are computed when they are needed.
+    filter_mode: 'nearest', 'linear', 'linear-mipmap-nearest' or 'linear-mipmap-linear'. 'auto' means
+        'linear-mipmap-linear' with uv_da or mip_level_bias, otherwise 'linear'.
+    boundary_mode: 'wrap', 'clamp', 'zero' (the value is 0 outside) or 'cube'.
+    max_mip_level: the last level that is used.
 
-    The level is log2 of the longer axis, in texels, of a pixel's footprint.
-    Returns (B, h, w, C) float32. Gradients reach tex, custom mip levels, uv, uv_da and mip_level_bias.
+    The level is log2 of the longer axis, in texels, of the footprint of a pixel.
+    Returns (B, h, w, C) float32. Gradients flow to tex, to the levels in a list `mip`, to uv, uv_da and mip_level_bias.
+
+    Raises TypeError or ValueError if an argument is wrong.
     """
     if filter_mode not in FILTERS:
         raise ValueError(f"texture: filter_mode is {filter_mode!r}; it must be one of {', '.join(FILTERS)}")
@@ -112,7 +115,7 @@ def texture(
 
 
 def _halved(x):
-    """Mean of 2 x 2 texels; of 2 texels where one side is 1 already."""
+    """Returns the next mip level: the means of 2 x 2 texels, or of 2 texels if one side is already 1."""
     *lead, height, width, channels = x.shape
     rows, columns = min(2, height), min(2, width)
     blocks = x.reshape(*lead, height // rows, rows, width // columns, columns, channels)
@@ -133,6 +136,7 @@ def _check_max_level(operation, level):
 
 
 def _mip_levels(tex, mip, max_mip_level, cube):
+    """Returns the checked list of levels from level 1 on, up to max_mip_level."""
     if mip is None:
         return texture_construct_mip(tex, max_mip_level, cube).levels
     if isinstance(mip, Mipmap):
@@ -150,21 +154,27 @@ def _mip_levels(tex, mip, max_mip_level, cube):
 
 
 def _level(st_da, bias, size):
-    """Mip level (B, h, w), not clamped yet, for derivatives of coordinates and the size of level 0."""
+    """Returns the mip level (B, h, w), not yet clamped.
+
+    st_da: (B, h, w, 4) derivatives of the coordinates, or None. bias: (B, h, w), or None. size: (H, W) of level 0.
+    """
     if st_da is None:
         return bias
     height, width = size
     texels = _bounded(st_da * st_da.new_tensor([width, width, height, height]))
     sx, sy, tx, ty = texels.unbind(-1)
     a, b, c = sx * sx + tx * tx, sy * sy + ty * ty, sx * sy + tx * ty
-    # The clamps keep square root and logarithm away from their infinite slopes at zero.
+    # The clamps avoid the infinite slopes of the square root and the logarithm at zero.
     spread = ((a - b).square() / 4 + c * c).clamp(min=1e-20).sqrt()
     level = 0.5 * ((a + b) / 2 + spread).clamp(min=1e-20).log2()
     return level if bias is None else level + bias
 
 
 def _on_cube(direction, direction_da):
-    """Coordinates (B, h, w, 2) in [0, 1], faces (B, h, w) int32 and derivatives (B, h, w, 4) on a cube."""
+    """Projects directions (B, h, w, 3) to a cube.
+
+    Returns coordinates (B, h, w, 2) in [0, 1], faces (B, h, w) int32, and derivatives (B, h, w, 4) or None.
+    """
     axis = direction.detach().abs().argmax(-1, keepdim=True)
     face = 2 * axis + (direction.gather(-1, axis) < 0)
 
@@ -175,7 +185,7 @@ def _on_cube(direction, direction_da):
     signs = torch.cat([pick(S_SIGN, torch.float32), pick(T_SIGN, torch.float32)], -1)
     toward = 1.0 - 2.0 * (face % 2)
     depth = direction.gather(-1, axis) * toward
-    # A direction that is zero or not finite sees nothing; divided by 1, it has no gradient either.
+    # A direction that is zero or not finite sees nothing. It is divided by 1, so that it has no gradient either.
     sees = (depth > 1e-12) & depth.isfinite()
     depth = torch.where(sees, depth, 1.0)
     on_face = torch.where(sees, direction.gather(-1, axes), torch.nan) * signs / depth
@@ -191,7 +201,10 @@ def _on_cube(direction, direction_da):
 
 
 def _bounded(x):
-    """Derivatives cut off where their squares would overflow, far above any mip level; 0 if not a number."""
+    """Returns derivatives limited so that their squares do not overflow, and 0 where they are not a number.
+
+    The limit is far beyond the last mip level.
+    """
     return x.nan_to_num().clamp(-1e9, 1e9)
 
 

@@ -1,14 +1,19 @@
-"""Time per image of the rasteriser, beside plain PyTorch, OpenCV and NVIDIA's package.
+"""Measures the time per image of the rasteriser, of plain PyTorch, of OpenCV and of NVIDIA's package.
 
-    python tests/benchmarks/bench_rasterizer.py --threads 1     # CPU time, whatever else the machine does
-    python tests/benchmarks/bench_rasterizer.py                 # all threads, wall time
+    python tests/benchmarks/bench_rasterizer.py --threads 1     # CPU time, which other programs hardly change
+    python tests/benchmarks/bench_rasterizer.py                 # wall time with all threads
     python tests/benchmarks/bench_rasterizer.py --device cuda
 
-The open face model's mean face as the face renderer draws it, 70,952 triangles over 38 % of the image. The
-columns are medians in milliseconds per image: visibility alone; rasterize without rast_db and interpolate of
-three channels; the same with the gradients of positions and attributes; and the forward time over that of
-this package. Plain PyTorch and OpenCV (triangleRasterize) compute visibility and colours, one image at a
-time and without gradients. NVIDIA's package, on a GPU where it is installed, always computes rast_db.
+It draws the mean face of the open face model: 70,952 triangles over 38 % of the image. Columns, medians in milliseconds
+per image:
+
+visibility            which triangle each pixel sees
+forward               rasterize without rast_db, and interpolate of three channels
+forward + backward    the same with the gradients of positions and attributes
+forward, times this   the forward time divided by that of this package
+
+Plain PyTorch and OpenCV (triangleRasterize) compute visibility and colours, one image at a time and without gradients.
+NVIDIA's package, which is measured on a GPU if it is installed, always computes rast_db.
 """
 
 import argparse
@@ -19,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # threads that wait leave the cores to others
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")   # waiting threads do not occupy the cores
 import numpy as np
 import torch
 
@@ -34,11 +39,11 @@ from models.renderer import MeshRenderer  # noqa: E402
 from nvdiffrast.nvidia import find_nvidia  # noqa: E402
 from nvdiffrast.torch.rasterization import geometry, visible_keys  # noqa: E402
 
-NEAR, FAR, FOV_TANGENT = 5.0, 15.0, 112 / 1015   # of the face renderer
+NEAR, FAR, FOV_TANGENT = 5.0, 15.0, 112 / 1015   # the camera of the face renderer
 
 
 def plain_torch(pos, tri, color, size):
-    """Visibility by a scatter of all candidate pixels of all triangles, then colours: (H, W, 3)."""
+    """Returns an image (H, W, 3). Visibility is a scatter-minimum over the candidate pixels of all triangles."""
     corner = (pos[:, :3] / pos[:, 3:])[tri.long()]
     xy = (corner[..., :2] + 1) * (size / 2)
     low = (xy.amin(1) - 0.5).ceil().clamp(0, size).long()
@@ -67,7 +72,7 @@ def plain_torch(pos, tri, color, size):
 
 
 def opencv(cv2, vertices, tri, color, size):
-    """Image (H, W, 3) of camera coordinates; OpenCV's camera looks along -z."""
+    """Returns an image (H, W, 3) of vertices in camera coordinates. OpenCV's camera looks along -z."""
     image = np.zeros((size, size, 3), np.float32)
     depth = np.full((size, size), FAR, np.float32)
     settings = cv2.TriangleRasterizeSettings()
@@ -79,7 +84,7 @@ def opencv(cv2, vertices, tri, color, size):
 
 
 def milliseconds(function, images, device, seconds=2.0):
-    """Median time per image. On one CPU thread it is the process's own time."""
+    """Returns the median time per image: CPU time of the process with one CPU thread, otherwise wall time."""
     clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     function()
     samples, end = [], time.perf_counter() + seconds
@@ -93,7 +98,7 @@ def milliseconds(function, images, device, seconds=2.0):
 
 
 def forward(module, glctx, pos, tri, color, size):
-    """Images (B, H, W, 3) by a package with nvdiffrast's operations."""
+    """Returns images (B, H, W, 3), drawn by a package with nvdiffrast's operations."""
     rast, _ = module.rasterize(glctx, pos, tri, (size, size), grad_db=False)
     return module.interpolate(color, rast, tri)[0]
 

@@ -1,12 +1,14 @@
-"""How close the fit comes to a known shape: random faces of the open model, rendered, found and fitted from the mean.
+"""Measures how close the fit comes to a known shape.
 
     python tests/benchmarks/synthetic.py [--faces 16] [--fit_iters 100]
 
-Printed: mean distance of the vertices to the true ones after a similarity alignment, mm, for the mean face,
-for the fit as test.py does it, and for the fit with the true landmarks.
+Renders random faces of the open face model and fits the model to these pictures, starting from the mean face. Prints
+the mean distance between the vertices and the true ones, in mm after a similarity alignment: of the mean face, of the
+fit as test.py does it, and of the fit with the true landmarks.
 """
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +17,18 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from datasets.alignment import five_points  # noqa: E402
 from datasets.photo_folder import PhotoFolder  # noqa: E402
 from models.coefficients import SIZE, SLICES, split  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.landmarks import five_points  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
 
 
 def random_coefficients(count: int) -> torch.Tensor:
-    """Shape, expression and albedo within 1.5 sigma, a moderate pose, light from the front."""
+    """Returns coefficients (count, 257): all within 1.5 standard deviations, a moderate pose, light from the front."""
     generator = torch.Generator().manual_seed(0)
     coeffs = torch.randn(count, SIZE, generator=generator).clamp(-1.5, 1.5)
     coeffs[:, SLICES["angle"]] *= torch.tensor([0.15, 0.3, 0.1])
@@ -36,42 +38,44 @@ def random_coefficients(count: int) -> torch.Tensor:
     return coeffs
 
 
-def error_after_alignment(found: np.ndarray, true: np.ndarray) -> float:
-    """Mean distance, mm, of vertices (N, 3) decimetres after the best similarity (Umeyama, 1991)."""
-    found, true = found - found.mean(0), true - true.mean(0)
-    u, s, vt = np.linalg.svd(found.T @ true)
+def error_after_alignment(found: np.ndarray, ground_truth: np.ndarray) -> float:
+    """Returns the mean distance, mm, of vertices (N, 3), decimetres, after the best similarity (Umeyama, 1991)."""
+    found, ground_truth = found - found.mean(0), ground_truth - ground_truth.mean(0)
+    u, s, vt = np.linalg.svd(found.T @ ground_truth)
     signs = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
     aligned = found @ (u * signs @ vt) * (s * signs).sum() / np.square(found).sum()
-    return 100 * np.linalg.norm(aligned - true, axis=1).mean()
+    return 100 * np.linalg.norm(aligned - ground_truth, axis=1).mean()
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--faces", type=int, default=16)
-    parser.add_argument("--fit_iters", type=int, default=100)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=16, help="number of random faces")
+    parser.add_argument("--fit_iters", type=int, default=100, help="steps of the fit")
     options = parser.parse_args()
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     renderer = MeshRenderer()
-    truth = random_coefficients(options.faces)
+    ground_truth = random_coefficients(options.faces)
     with torch.no_grad():
-        face = model(truth)
+        face = model(ground_truth)
         mask, _, image = renderer(face.vertices, model.tri, face.color)
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
     reader = PhotoFolder([], for_fit=True)
     faces = [reader.aligned(str(i), np.ascontiguousarray(picture), five_points(flip_y(landmarks, 224)))
              for i, (picture, landmarks) in enumerate(zip(pictures, face.landmarks.double().numpy(), strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))
-    true = [each._replace(landmarks=photo_to_crop(landmarks, each.trans_params))
-            for each, landmarks in zip(faces, face.landmarks.double().numpy(), strict=True)]
-    report("mean face", model, torch.zeros_like(truth), truth)
-    for name, given in (("fit, landmarks found by the detector", faces), ("fit, true landmarks", true)):
+    with_true_landmarks = [
+        replace(each, landmarks=photo_to_crop(landmarks, each.trans_params))
+        for each, landmarks in zip(faces, face.landmarks.double().numpy(), strict=True)]
+    report("mean face", model, torch.zeros_like(ground_truth), ground_truth)
+    for name, given in (("fit, landmarks found by the detector", faces), ("fit, true landmarks", with_true_landmarks)):
         photos = torch.from_numpy(np.stack([each.crop for each in given])).permute(0, 3, 1, 2) / 255
         found = [reconstructor.coefficients(given[i:i + 8], photos[i:i + 8]) for i in range(0, len(given), 8)]
-        report(name, model, torch.cat(found), truth)
+        report(name, model, torch.cat(found), ground_truth)
 
 
-def report(name: str, model: FaceModel, found: torch.Tensor, truth: torch.Tensor):
-    shapes = [model.shape(split(c)["id"], split(c)["exp"]).numpy() for c in (found, truth)]
+def report(name: str, model: FaceModel, found: torch.Tensor, ground_truth: torch.Tensor):
+    """Prints the errors of the faces with coefficients `found` (B, 257)."""
+    shapes = [model.shape(split(c)["id"], split(c)["exp"]).numpy() for c in (found, ground_truth)]
     errors = [error_after_alignment(*pair) for pair in zip(*shapes, strict=True)]
     print(f"{name}: mean {np.mean(errors):.2f} mm, median {np.median(errors):.2f}, max {np.max(errors):.2f}")
 

@@ -1,8 +1,8 @@
-"""What a rendered face for the training costs, and what it looks like.
+"""Measures how long it takes to render a face for the training, and shows what such faces look like.
 
     python tests/benchmarks/synthetic_faces.py [--size 112] [--sheet sheet.png]
 
-Printed: milliseconds of processor time a face, on one core, for batches of 32.
+Prints the milliseconds of CPU time per face, on one core, for batches of 32.
 """
 import argparse
 import sys
@@ -24,10 +24,10 @@ COLUMNS = 8
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batches", type=int, default=5)
-    parser.add_argument("--sheet", type=Path, help="picture of a batch to write")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=224, help="side of the pictures, px")
+    parser.add_argument("--batches", type=int, default=5, help="batches that are measured")
+    parser.add_argument("--sheet", type=Path, help="file to write with a picture of one batch")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))

@@ -1,8 +1,8 @@
-"""The rasteriser again in plain PyTorch: slow, float64, differentiable; the kernels are tested against it.
+"""A slow rasteriser in plain PyTorch, in float64 and differentiable. The kernels are tested against it.
 
-Coverage of a triangle inside the guard band follows the definition to the bit: vertices snapped to 1/16
-pixel, integer edge functions. A triangle that is clipped is drawn from its homogeneous edge functions
-without snapping, so `certain` marks the pixels where rounding cannot change the answer.
+A triangle inside the guard band covers exactly the pixels of the definition: vertices snapped to 1/16 pixel, integer
+edge functions. A triangle that must be clipped is drawn from its homogeneous edge functions, without snapping.
+`certain` marks the pixels where this difference cannot change the result.
 """
 
 import torch
@@ -11,14 +11,14 @@ GUARD = 4
 
 
 def pixel_centres(height, width, dtype=torch.float64):
-    """Normalised device coordinates (H, W) of the pixel centres, x and y."""
+    """Returns x and y (H, W) of the pixel centres in normalised device coordinates."""
     x = (2 * torch.arange(width, dtype=dtype) + 1) / width - 1
     y = (2 * torch.arange(height, dtype=dtype) + 1) / height - 1
     return x.expand(height, width), y[:, None].expand(height, width)
 
 
 def edge_vectors(corners, x, y):
-    """n0, n1, n2 (..., 3) = (da/dX, da/dY, a) of the edge functions of (..., 3 vertices, 4) at (x, y)."""
+    """Returns (..., 3, 3): (da/dX, da/dY, a) of the three edge functions a of triangles (..., 3, 4) at (x, y)."""
     w = corners[..., 3]
     about = torch.stack([corners[..., 0] - x[..., None] * w, corners[..., 1] - y[..., None] * w, w], -1)
     p, q, r = about.unbind(-2)
@@ -26,7 +26,7 @@ def edge_vectors(corners, x, y):
 
 
 def barycentrics(pos, tri, ids, height, width):
-    """u, v, z/w (B, H, W) and rast_db (B, H, W, 4), differentiable; ids (B, H, W) is triangle id + 1."""
+    """Returns u, v, z/w (B, H, W) and rast_db (B, H, W, 4), all differentiable. ids: (B, H, W) triangle id + 1."""
     x, y = pixel_centres(height, width, pos.dtype)
     vertices = tri.long()[(ids - 1).clamp(min=0)]
     corners = torch.stack([item[v] for item, v in zip(pos, vertices, strict=True)])
@@ -42,7 +42,7 @@ def barycentrics(pos, tri, ids, height, width):
 
 
 def visible(pos, tri, height, width):
-    """Triangle id + 1 (H, W) and certain (H, W) for one item, pos (V, 4) float32."""
+    """Returns triangle id + 1 (H, W) and certain (H, W) for one item. pos: (V, 4) float32."""
     nearest = torch.full((height, width), torch.inf, dtype=torch.float64)
     ids = torch.zeros((height, width), dtype=torch.long)
     certain = torch.ones((height, width), dtype=torch.bool)
@@ -66,7 +66,7 @@ def visible(pos, tri, height, width):
 
 
 def snapped(corners, height, width):
-    """Coverage and depth (H, W) of one unclipped triangle (3, 4)."""
+    """Returns coverage and depth (H, W) of one unclipped triangle (3, 4)."""
     size = torch.tensor([8 * width, 8 * height])
     xy = (corners[:, :2] / corners[:, 3:] * size).round().long() + size
     z = (corners[:, 2] / corners[:, 3]).double()
@@ -93,7 +93,7 @@ def cross(a, b, x, y):
 
 
 def unsnapped(corners, height, width):
-    """Coverage, depth and certainty (H, W) of one triangle (3, 4) that may reach behind the eye."""
+    """Returns coverage, depth and certainty (H, W) of one triangle (3, 4) that may reach behind the eye."""
     x, y = pixel_centres(height, width)
     n = edge_vectors(corners.expand(height, width, 3, 4), x, y)
     a = n[..., 2]
@@ -108,7 +108,7 @@ def unsnapped(corners, height, width):
 
 
 def rasterize(pos, tri, resolution):
-    """rast, rast_db (B, H, W, 4) float64 and certain (B, H, W) for pos (B, V, 4) float32."""
+    """Returns rast and rast_db (B, H, W, 4) in float64, and certain (B, H, W). pos: (B, V, 4) float32."""
     found = [visible(item, tri, *resolution) for item in pos]
     ids, certain = (torch.stack(values) for values in zip(*found, strict=True))
     u, v, zw, db = barycentrics(pos.double(), tri, ids, *resolution)
@@ -118,7 +118,7 @@ def rasterize(pos, tri, resolution):
 
 
 def interpolate(attr, u, v, ids, tri, db=None):
-    """(B, H, W, C) and, with db, (B, H, W, C, 2) derivatives; differentiable in attr, u, v and db."""
+    """Returns (B, H, W, C) and, with db, derivatives (B, H, W, C, 2), differentiable in attr, u, v and db."""
     vertices = tri.long()[(ids - 1).clamp(min=0)]
     attr = attr.expand(len(ids), -1, -1)
     a, b, c = torch.stack([item[vs] for item, vs in zip(attr, vertices, strict=True)]).unbind(-2)

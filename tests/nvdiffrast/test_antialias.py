@@ -1,4 +1,4 @@
-"""antialias: coverage, gradients of silhouettes, and what must stay untouched."""
+"""Tests of antialias: coverage, gradients of silhouettes, and pixels that must stay as they are."""
 
 import math
 
@@ -10,7 +10,7 @@ from tests.helpers import context, devices, perspective, soup, sphere
 
 
 def square(angle, half=0.53, centre=(0.03, -0.07)):
-    """A square of two triangles, turned by angle: pos (1, 4, 4) float64, tri (2, 3)."""
+    """Returns a square of two triangles, rotated by angle: pos (1, 4, 4) float64, tri (2, 3)."""
     c, s = math.cos(angle) * half, math.sin(angle) * half
     corner = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], dtype=torch.float64)
     xy = corner @ torch.tensor([[c, s], [-s, c]], dtype=torch.float64) + torch.tensor(centre)
@@ -28,7 +28,7 @@ def mask(pos, tri, size, **options):
 @pytest.mark.parametrize("angle", [0.0, 0.2, 0.7, 1.4])
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_mask_is_the_covered_area(angle, scale, device):
-    """The blended mask is close to the exact coverage, and its sum closer still to the area."""
+    """The blended mask is close to the exact coverage, and its sum is even closer to the area."""
     size, fine = 40, 16
     pos, tri = square(angle)
     pos, tri = (pos * scale).float().to(device), tri.to(device)
@@ -43,7 +43,7 @@ def test_mask_is_the_covered_area(angle, scale, device):
 @devices
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.7])
 def test_gradient_of_the_area(angle, device):
-    """The sum of the mask grows with the area in pixels: its gradient is known exactly."""
+    """The sum of the mask is the area in pixels, so its gradient is known exactly."""
     size = 64
     pos, tri = square(angle)
     leaf = pos.float().to(device).requires_grad_()
@@ -58,7 +58,7 @@ def test_gradient_of_the_area(angle, device):
 
 @devices
 def test_gradient_is_the_finite_difference(device):
-    """On a scene with occlusion and perspective, along random directions small against a pixel."""
+    """On a scene with occlusion and perspective, along random directions that are much smaller than a pixel."""
     pos, tri = soup("plain", 3, batch=2, faces=6)
     pos, tri = pos.to(device), tri.to(device)
     color = torch.rand(2, 24, 24, 3, generator=torch.Generator().manual_seed(0)).to(device)
@@ -77,7 +77,7 @@ def test_gradient_is_the_finite_difference(device):
         step[..., 2] = 0
         slope = (loss(pos + step, color) - loss(pos - step, color)) / 2
         agree.append(float((slope - (grad * step).sum()).abs() / slope.abs().clamp(min=1e-3)))
-    # A crossing that leaves its pixel pair in between is a jump that no gradient sees.
+    # A crossing that leaves its pair of pixels within the step is a jump, which no gradient describes.
     assert sorted(agree)[10] < 0.05
     step = torch.randn(color.shape, generator=torch.Generator().manual_seed(9)).to(device)
     slope = (loss(pos, color + step) - loss(pos, color - step)) / 2
@@ -86,7 +86,7 @@ def test_gradient_is_the_finite_difference(device):
 
 @devices
 def test_silhouettes_only(device):
-    """Inside a smooth closed surface nothing is blended, whatever the colours; its outline is."""
+    """Inside a smooth closed surface nothing is blended, for any colours; at its outline it is."""
     vertices, tri = sphere(6)
     pos = perspective(vertices + torch.tensor([0.3, 0.2, 2]))[None].to(device)
     rast, _ = dr.rasterize(context(), pos, tri.to(device), (64, 64))
@@ -96,7 +96,7 @@ def test_silhouettes_only(device):
     inner = torch.nn.functional.max_pool2d(-covered, 3, 1, 1) == -1
     outer = torch.nn.functional.max_pool2d(covered, 3, 1, 1) == 0
     assert not changed[inner[0, 0] | outer[0, 0]].any()
-    # About 130 pixels; where the last triangle before the outline is thinner than a pixel, none.
+    # About 130 pixels. Pixels whose last triangle before the outline is thinner than a pixel are not blended.
     assert changed.sum() > 80
 
 

@@ -1,4 +1,4 @@
-"""DepthPeeler: layers from front to back."""
+"""Tests of DepthPeeler: layers from front to back."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_layers_are_what_is_left_without_the_triangles_in_front(device):
                 assert not seen.any()
                 break
             assert torch.equal(seen, depth.values[layer].isfinite())
-            # Visibility compares depths of snapped triangles: where two are close, either may come first.
+            # Visibility compares depths of snapped triangles. Of two close ones, either may come first.
             apart = seen & ((rast[..., 2] - depth.values[layer]).abs() < 1e-6)
             assert apart.sum() >= 0.97 * seen.sum()
             same = rast[..., 3] == depth.indices[layer] + 1

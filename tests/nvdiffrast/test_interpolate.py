@@ -1,4 +1,4 @@
-"""interpolate against its plain PyTorch reference."""
+"""Compares interpolate with its plain PyTorch reference."""
 
 import pytest
 import torch
@@ -78,7 +78,7 @@ def test_only_what_is_asked_for_gets_a_gradient():
 
 
 def test_through_the_renderer():
-    """Gradients of an image reach the vertex positions as autograd through the reference says."""
+    """Vertex positions get the same gradients from an image as by autograd through the reference."""
     pos, tri = soup("plain", 6, batch=2, faces=20)
     attr = torch.rand(1, pos.shape[1], 3, generator=torch.Generator().manual_seed(0))
     target = torch.rand(2, 20, 20, 3, generator=torch.Generator().manual_seed(1))
@@ -94,7 +94,7 @@ def test_through_the_renderer():
     expected[..., 2] = 0
     scale = expected.abs().amax(-1, keepdim=True).clamp(min=1)
     close = ((grad - expected).abs() / scale < 0.02).double().mean()
-    # Saturated barycentrics at the edges of slivers may differ.
+    # At the edges of very thin triangles, clamped barycentric coordinates may differ.
     assert close > 0.97
 
 

@@ -1,4 +1,4 @@
-"""NVIDIA's package is found behind ours without disturbing it."""
+"""NVIDIA's package is found, and importing it does not disturb this one."""
 
 import sys
 

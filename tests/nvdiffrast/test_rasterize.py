@@ -1,4 +1,4 @@
-"""rasterize against its plain PyTorch reference."""
+"""Compares rasterize with its plain PyTorch reference."""
 
 
 import pytest
@@ -25,7 +25,7 @@ def test_matches_reference(kind, resolution, device):
     assert torch.equal(rast[..., 3][certain].double(), expected[..., 3][certain])
     assert certain.double().mean() > (0.4 if clipped else 0.98) or resolution == (1, 7)
     assert (rast[..., 3] != expected[..., 3]).double().mean() < 0.01 or resolution == (1, 7)
-    # Slivers lose digits in float32: the values are compared where the triangle is well conditioned.
+    # Very thin triangles are inaccurate in float32. The values are compared at the others.
     same = (rast[..., 3] == expected[..., 3]) & (expected_db.abs().amax(-1) < 2)
     torch.testing.assert_close(rast[same].double(), expected[same], atol=2e-5, rtol=1e-4)
     torch.testing.assert_close(db[same].double(), expected_db[same], atol=1e-3, rtol=5e-3)
@@ -33,7 +33,7 @@ def test_matches_reference(kind, resolution, device):
 
 @pytest.mark.parametrize("kind", ["plain", "large", "behind"])
 def test_sharing_a_triangle_between_threads_changes_nothing(kind, monkeypatch):
-    """The way large triangles go on CUDA, taken on the CPU."""
+    """The second pass, which draws large triangles on CUDA, run on the CPU."""
     pos, tri = soup(kind, seed=1)
     alone = draw(pos, tri, (61, 47))[0]
     monkeypatch.setitem(rasterization.SHARING, "cpu", (2, 3, 5))
@@ -43,7 +43,7 @@ def test_sharing_a_triangle_between_threads_changes_nothing(kind, monkeypatch):
 @devices
 @pytest.mark.parametrize("seed", range(3))
 def test_every_pixel_of_a_plane_belongs_to_one_triangle(seed, device):
-    """A jittered grid over the whole image, part of its vertices exactly on pixel centres."""
+    """A jittered grid over the whole image. Some of its vertices lie exactly on pixel centres."""
     g = torch.Generator().manual_seed(seed)
     n, size = 13, 48
     grid = torch.linspace(-1.3, 1.3, n)
@@ -139,7 +139,7 @@ def test_gradient(kind, with_db, device):
     leaf = pos.to(device).requires_grad_()
     rast, db = dr.rasterize(context(), leaf, tri.to(device), (32, 40))
     g = torch.Generator().manual_seed(0)
-    # Near edge-on triangles have gradients without digits in float32.
+    # Triangles that are seen almost edge-on have no accurate gradients in float32.
     calm = (db.detach().abs().amax(-1, keepdim=True) < 0.3).cpu()
     weight, weight_db = (torch.randn(rast.shape, generator=g) * calm for _ in range(2))
     loss = (rast * weight.to(device)).sum()
@@ -172,7 +172,7 @@ def test_reference_gradient_is_the_finite_difference():
 
 
 def test_ids_beyond_what_float_counts():
-    """Ids above 2^24 are stored as float bits; the last triangle of very many is drawn and interpolated."""
+    """Ids above 2^24 are stored as float bits. The last of very many triangles is drawn and interpolated."""
     count = 2**24 + 5
     tri = torch.zeros(count, 3, dtype=torch.int32)
     tri[-1] = torch.tensor([0, 1, 2])

@@ -1,4 +1,4 @@
-"""The example learns, and only by antialiasing."""
+"""The example finds the pose, and does not without antialiasing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Any values and any shapes: each operation answers with numbers or with a clear error."""
+"""Tries any values and shapes: each operation returns finite numbers or raises a clear error."""
 
 import torch
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ fuzz = settings(max_examples=100, deadline=None, derandomize=True, database=None
 
 
 def tensors(*shape, values=EDGE_CASES):
-    """Float tensors of numbers about 1 with a share of special values."""
+    """Generates float tensors of numbers around 1 with some special values."""
 
     def fill(seed, share):
         g = torch.Generator().manual_seed(seed)
@@ -26,7 +26,7 @@ def tensors(*shape, values=EDGE_CASES):
 
 @st.composite
 def scenes(draw, values=EDGE_CASES):
-    """pos (B, V, 4), tri (F, 3), attr (B or 1, V, C), resolution; sizes from 0 where that is allowed."""
+    """Generates pos (B, V, 4), tri (F, 3), attr (B or 1, V, C) and resolution, also with allowed sizes of 0."""
     batch, vertices, faces = draw(st.integers(0, 3)), draw(st.integers(1, 9)), draw(st.integers(0, 12))
     g = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     tri = torch.randint(vertices, (faces, 3), generator=g, dtype=torch.int32)

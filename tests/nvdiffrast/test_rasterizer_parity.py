@@ -1,8 +1,8 @@
-"""Every operation beside NVIDIA's package, where that and a GPU are there.
+"""Compares every operation with NVIDIA's package, if that package and a GPU are there.
 
-Both snap vertices to 1/16 pixel and compare depths of 32 bits, but neither need round alike: at the edge of
-a triangle, or where two are equally near, a pixel may show another one. Such pixels are few, and values
-are compared at the others. Operations after rasterize get the same rast.
+Both packages snap vertices to 1/16 pixel and compare depths of 32 bits, but they may round differently. At the edge of
+a triangle, or where two triangles are equally near, a pixel may show another triangle. Such pixels are few, and values
+are compared at the other ones. Operations after rasterize get the same rast.
 """
 
 import pytest
@@ -32,21 +32,21 @@ def their_context(theirs):
 
 
 def ball(batch=2):
-    """A sphere before the eye: pos (batch, V, 4), tri (F, 3), on the GPU."""
+    """Returns a sphere in front of the eye: pos (batch, V, 4), tri (F, 3), on the GPU."""
     vertices, tri = sphere(20)
     offset = torch.tensor([[[0.2, 0.1, 2.5]], [[-0.4, 0.3, 2.0]]])[:batch]
     return perspective(vertices + offset).cuda(), tri.cuda()
 
 
 def gradients(outputs, leaves, seed=0):
-    """Gradients of a random weighting of the outputs."""
+    """Returns the gradients of a randomly weighted sum of the outputs."""
     weights = [torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x) for x in outputs]
     total = sum((x * w).sum() for x, w in zip(outputs, weights, strict=True))
     return torch.autograd.grad(total, leaves, allow_unused=True)
 
 
 def both(operation, theirs, *tensors, outputs=lambda x: x, **options):
-    """Results and gradients of an operation of either package: ([ours, theirs], [ours, theirs])."""
+    """Returns the results and the gradients of an operation of both packages: ([ours, theirs], [ours, theirs])."""
     results, grads = [], []
     for module in (dr, theirs):
         leaves = [x.clone().requires_grad_() if x.is_floating_point() else x for x in tensors]
@@ -66,7 +66,7 @@ def assert_same_direction(ours, theirs, cosine=0.999):
 def compare_rast(ours, theirs, ours_db, theirs_db, share):
     same = ours[..., 3] == theirs[..., 3]
     assert same.float().mean() > share
-    # Slivers lose digits in float32.
+    # Very thin triangles are inaccurate in float32.
     calm = same & (ours_db.abs().amax(-1) < 1)
     torch.testing.assert_close(ours[calm], theirs[calm], atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(ours_db[calm], theirs_db[calm], atol=1e-3, rtol=1e-2)
@@ -94,7 +94,7 @@ def test_gradient_of_rasterize(theirs, their_context):
     for module, glctx in ((dr, context()), (theirs, their_context)):
         leaf = pos.clone().requires_grad_()
         rast, rast_db = module.rasterize(glctx, leaf, tri, SIZE)
-        # Only smooth functions of what is seen: a pixel that shows another triangle changes little.
+        # The functions are smooth, so that a pixel that shows another triangle changes little.
         image, image_da = module.interpolate(leaf, rast, tri, rast_db, diff_attrs=[0, 1])
         grads.append(gradients((image, image_da), [leaf])[0])
     assert_same_direction(*grads, cosine=0.98)
@@ -129,7 +129,7 @@ def test_antialias(theirs):
         image = module.antialias(leaves[1], rast, leaves[0], tri)
         images.append(image.detach())
         grads.append(gradients([image], leaves))
-    # Which of two crossing edges ends a triangle is a choice at a few pixels of the outline.
+    # At a few pixels of the outline two edges cross, and the packages may choose different ones.
     assert (images[0] - images[1]).abs().sum() < 0.2 * (images[1] - color).abs().sum()
     assert_same_direction(grads[0][0], grads[1][0], cosine=0.9)
     assert_same_direction(grads[0][1], grads[1][1], cosine=0.99)

@@ -1,4 +1,4 @@
-"""Compiling, caching, threads and processes."""
+"""Tests of compiling, caching, threads and processes."""
 
 import importlib
 import os
@@ -38,7 +38,7 @@ def start(code, **environment):
 
 
 def test_first_use_by_several_processes_is_silent(tmp_path):
-    """Each compiles into the same empty cache at the same time."""
+    """Both compile into the same empty cache at the same time."""
     processes = [start(DRAW, WARP_CACHE_PATH=str(tmp_path)) for _ in range(2)]
     outputs = [process.communicate(timeout=100)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
@@ -47,7 +47,7 @@ def test_first_use_by_several_processes_is_silent(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_after_a_fork():
-    """As in the worker of a data loader, started after the parent has drawn with its threads."""
+    """Like the worker of a data loader that is started after its parent has drawn with threads."""
     code = (
         "import os\nchild = os.fork()\ndraw()\nif not child: os._exit(0)\nassert os.waitpid(child, 0)[1] == 0"
     )
@@ -83,7 +83,7 @@ def test_from_several_python_threads():
 
 
 def test_the_same_bits_from_run_to_run():
-    """Images and gradients of every operation on two threads, a texture that the batch shares among them."""
+    """Images and gradients of every operation on two threads, also for a texture that the batch shares."""
     pos, tri = soup("plain", 5, batch=5)
     tex = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
 
@@ -114,7 +114,7 @@ def test_inference_mode_and_no_grad():
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler there")
-@pytest.mark.parametrize("name", ["antialias", "interpolate", "rasterize", "texture"])
+@pytest.mark.parametrize("name", ["antialias", "barycentrics", "interpolate", "texture", "visibility"])
 def test_kernels_compile_for_cuda(name, tmp_path):
     """NVRTC comes with Warp and needs no GPU."""
     wp.init()

@@ -1,4 +1,4 @@
-"""texture against torch's grid_sample, and cube maps against the geometry of a cube."""
+"""Compares texture with torch's grid_sample, and cube maps with the geometry of a cube."""
 
 import pytest
 import torch
@@ -148,7 +148,7 @@ def test_no_trace_of_bad_coordinates(device):
 
 
 def face_directions(size):
-    """(6, size, size, 3) directions of the texel centres of a cube map."""
+    """Returns the directions (6, size, size, 3) of the texel centres of a cube map."""
     s = (2 * torch.arange(size) + 1) / size - 1
     t, s = torch.meshgrid(s, s, indexing="ij")
     one = torch.ones_like(s)
@@ -179,7 +179,7 @@ def test_cube_texel_centres(filter_mode, device):
 @devices
 @pytest.mark.parametrize("with_mip", [False, True])
 def test_cube_is_seamless(with_mip, device):
-    """A smooth function of the direction is reproduced everywhere, edges and corners included."""
+    """A smooth function of the direction is reproduced everywhere, also at edges and corners."""
     size = 32
     along = torch.tensor([0.3, -0.5, 0.8])
 
@@ -189,7 +189,7 @@ def test_cube_is_seamless(with_mip, device):
     tex = smooth(face_directions(size))[None, ..., None].contiguous().to(device)
     g = torch.Generator().manual_seed(0)
     d = torch.randn(1, 60, 60, 3, generator=g)
-    d[:, :20] = d[:, :20].sign() + 0.05 * d[:, :20]  # about the corners
+    d[:, :20] = d[:, :20].sign() + 0.05 * d[:, :20]  # near the corners
     d[:, 20:40, :, 0] = d[:, 20:40, :, 1]  # on edges
     bias = torch.full(d.shape[:3], 0.5).to(device) if with_mip else None
     out = dr.texture(tex, d.contiguous().to(device), mip_level_bias=bias, boundary_mode="cube").cpu()
@@ -198,7 +198,7 @@ def test_cube_is_seamless(with_mip, device):
 
 @devices
 def test_cube_gradients(device):
-    """Against the finite difference in the direction, and the derivatives of a plane map on one face."""
+    """Equals the finite difference in the direction and, on one face, the derivatives of a plane map."""
     g = torch.Generator().manual_seed(1)
     tex = torch.rand(1, 6, 8, 8, 2, generator=g).to(device)
     d = F.normalize(torch.randn(1, 6, 6, 3, generator=g), dim=-1).to(device)
@@ -222,7 +222,7 @@ def test_cube_gradients(device):
             moved = [[x + sign * step if i == k else x for i, x in enumerate(leaves)] for sign in (1, -1)]
             slope = (per_pixel(*moved[0]) - per_pixel(*moved[1])) / 2
             error = (slope - (grads[k] * step).sum(-1)).abs()
-            # A texel's border or a mip level crossed within the step is a kink.
+            # Where the step crosses the border of a texel or of a mip level, the function has a kink.
             assert (error < 0.03 * slope.abs() + 2e-5).double().mean() > 0.8
 
 

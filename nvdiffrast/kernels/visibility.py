@@ -1,10 +1,9 @@
-"""Visibility, barycentrics and their gradient.
+"""Finds the nearest triangle at every pixel.
 
-Visibility works on vertices snapped to 1/16 pixel with integer edge functions, so neighbouring
-triangles neither overlap nor leave gaps. Every covered pixel gets one 64-bit key, the depth above the
-complement of the triangle id; the smallest key wins, so the nearest triangle does and, at equal
-depth, the last one. Triangles that need clipping, and on CUDA also large ones, are queued by the
-first pass and drawn by the second, where many threads share one triangle.
+Vertices are snapped to 1/16 pixel, and triangles are tested with integer edge functions. Neighbouring triangles
+therefore neither overlap nor leave gaps. Every pixel keeps the smallest key of the triangles that cover it (see
+common.py). The nearest triangle wins, and at equal depth the last one. The first pass puts triangles that must be
+clipped, and on CUDA also large ones, in a queue. The second pass draws these, with many threads for one triangle.
 """
 
 # Warp makes a constant of `x = 0`; `x = int(0)` is a variable.
@@ -12,47 +11,38 @@ first pass and drawn by the second, where many threads share one triangle.
 
 import warp as wp
 
-from .common import (
-    add_position_gradient,
-    away_from_zero,
-    edge_vectors,
-    encode_id,
-    is_finite,
-    pixel_centre,
-    seen_triangle,
-    triangle_about_pixel,
-    vertices_exist,
-)
+from .common import vertices_exist
 
 wp.set_module_options({"enable_backward": False})
 
-EMPTY = wp.constant(wp.int64(0x7FFFFFFFFFFFFFFF))
-LOW_BITS = wp.constant(wp.int64(0xFFFFFFFF))
-
-# In place of the x of a vertex that cannot be snapped.
+# The x of a snapped vertex that lies outside the guard band.
 CLIPPED = wp.constant(-0x80000000)
 
-# Triangles inside GUARD times the frustum in x and y are not clipped: the pixel bounds cut them off.
+# The guard band is GUARD times as wide and high as the image. Triangles inside it need no clipping in x and y, since
+# they are only drawn at pixels of the image.
 GUARD = wp.constant(4.0)
 
-# Clipping by z alone lets w reach 0; with x and y clipped as well that leaves the eye point itself.
+# After clipping in x, y and z, w can still be 0 at the eye point. Smaller values than this are not divided by.
 SMALLEST_W = wp.constant(1.0e-30)
 
-# A triangle gains at most one vertex at each of the six planes. Rounding could add another to a sliver.
+# A triangle gains at most one corner at each of the six planes. Rounding may add another one to a very thin triangle.
 MAX_CORNERS = 12
 Polygon = wp.types.matrix(shape=(MAX_CORNERS, 4), dtype=wp.float32)
 
 
 @wp.func
 def depth_bits(z: float):
-    """An integer that orders as the float does."""
+    """Returns an integer that has the same order as the float."""
     bits = wp.cast(z + 0.0, wp.int32)
     return wp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 @wp.func
 def snap(p: wp.vec4, width: int, height: int):
-    """Image position in 1/16 pixel, rounded about the image centre, half to even; and the depth's bits."""
+    """Returns the image position in 1/16 pixel and the bits of the depth.
+
+    The position is rounded relative to the image centre, halves to even.
+    """
     x = int(wp.rint(p[0] / p[3] * float(8 * width))) + 8 * width
     y = int(wp.rint(p[1] / p[3] * float(8 * height))) + 8 * height
     return wp.vec3i(x, y, wp.cast(wp.clamp(p[2] / p[3], -1.0, 1.0), wp.int32))
@@ -65,20 +55,22 @@ def cross(ax: int, ay: int, bx: int, by: int):
 
 @wp.func
 def tie(dx: int, dy: int):
-    """0 where points on an edge of this direction belong to its triangle, -1 where they belong to the other one.
+    """Returns 0 if points on an edge of this direction belong to its triangle, -1 if to the neighbour.
 
-    They belong to it where dy > 0, or dy = 0 and dx < 0.
+    They belong to it if dy > 0, or if dy = 0 and dx < 0.
     """
     return ~((wp.int64(dx) - (wp.int64(dy) << wp.int64(32))) >> wp.int64(63))
 
 
 @wp.func
 def first_pixel(sub: int):
+    """Returns the first pixel of the image whose centre is not before a position in 1/16 pixel."""
     return wp.max((sub + 7) >> 4, 0)
 
 
 @wp.func
 def last_pixel(sub: int, size: int):
+    """Returns the last pixel of the image whose centre is not behind a position in 1/16 pixel."""
     return wp.min((sub - 8) >> 4, size - 1)
 
 
@@ -96,7 +88,7 @@ def draw(
     lane: int,
     lanes: int,
 ):
-    """Offer every pixel of a snapped triangle its key; a lane does every lanes-th row."""
+    """Lowers the key of every pixel that a snapped triangle covers. A lane takes every lanes-th row."""
     left = first_pixel(wp.min(a[0], wp.min(b[0], c[0])))
     right = last_pixel(wp.max(a[0], wp.max(b[0], c[0])), width)
     y = first_pixel(wp.min(a[1], wp.min(b[1], c[1]))) + lane
@@ -117,7 +109,7 @@ def draw(
     dz1 = (wp.cast(b[2], wp.float32) - z) / float(area)
     dz2 = (wp.cast(c[2], wp.float32) - z) / float(area)
 
-    # Edge functions at the pixel centre, twice the areas opposite to a, b and c; that of a is the rest.
+    # Edge functions at the pixel's centre: twice the areas opposite to b and c. The one opposite to a is the rest.
     px = 16 * left + 8 - a[0]
     py = 16 * y + 8 - a[1]
     e1 = cross(px, py, cx, cy)
@@ -127,7 +119,7 @@ def draw(
     tie2 = tie(bx, by)
     right_1 = wp.int64(16 * cy)
     right_2 = wp.int64(-16 * by)
-    # From the last pixel of a row to the first one of the lane's next row.
+    # The step from the last pixel of a row to the first pixel of the lane's next row.
     down_1 = wp.int64(-16 * lanes) * wp.int64(cx) - wp.int64(right - left) * right_1
     down_2 = wp.int64(16 * lanes) * wp.int64(bx) - wp.int64(right - left) * right_2
     low = wp.int64(0x7FFFFFFF - face)
@@ -155,7 +147,7 @@ def draw(
 
 @wp.func
 def margin(p: wp.vec4, plane: int):
-    """Signed distance of a clip position from a plane, positive inside. Planes: -x x -y y -z z."""
+    """Returns the signed distance of a clip position from a plane, positive inside. Planes: -x x -y y -z z."""
     axis = plane >> 1
     limit = wp.where(axis < 2, GUARD, 1.0) * p[3]
     return limit + wp.where((plane & 1) == 0, p[axis], -p[axis])
@@ -163,14 +155,14 @@ def margin(p: wp.vec4, plane: int):
 
 @wp.func
 def inside(p: wp.vec4):
-    """Neither clipped nor a division by zero; false for anything that is not a number."""
+    """Returns whether a position lies inside the guard band and may be divided by w; false if not a number."""
     w = p[3]
     return w > SMALLEST_W and wp.abs(p[0]) <= GUARD * w and wp.abs(p[1]) <= GUARD * w and wp.abs(p[2]) <= w
 
 
 @wp.func
 def beyond_one_plane(p: wp.vec4, q: wp.vec4, r: wp.vec4):
-    """True where all three vertices lie outside the same plane, or one of them is not finite."""
+    """Returns whether all three vertices lie outside the same plane, or one of them is not finite."""
     if not (wp.isfinite(p) and wp.isfinite(q) and wp.isfinite(r)):
         return True
     plane = int(0)
@@ -183,10 +175,10 @@ def beyond_one_plane(p: wp.vec4, q: wp.vec4, r: wp.vec4):
 
 @wp.func
 def clip(p: wp.vec4, q: wp.vec4, r: wp.vec4):
-    """The convex polygon left of a triangle, and its number of corners.
+    """Clips a triangle at the six planes. Returns the convex polygon that remains, and its number of corners.
 
-    A cut is always computed from the inside vertex towards the outside one, so the two triangles of a
-    shared edge get the same point to the last bit.
+    A cut is always computed from the inside vertex towards the outside one. The two triangles at a shared edge
+    therefore get the same point to the last bit.
     """
     polygon = Polygon()
     polygon[0] = p
@@ -220,7 +212,7 @@ def clip(p: wp.vec4, q: wp.vec4, r: wp.vec4):
 
 @wp.kernel
 def project(
-    snapped: wp.array2d(dtype=wp.vec3i),  # (1 or B, V), x is CLIPPED where the vertex is not `inside`
+    snapped: wp.array2d(dtype=wp.vec3i),  # (1 or B, V); x is CLIPPED if the vertex is not `inside`
     pos: wp.array2d(dtype=wp.vec4),
     width: int,
     height: int,
@@ -238,16 +230,16 @@ def project(
 @wp.kernel
 def visibility(
     keys: wp.array2d(dtype=wp.int64),  # (B, H*W)
-    above: wp.array2d(dtype=wp.int64),  # (B, H*W) keys of the layer to look behind, or (0, 0)
-    queue: wp.array2d(dtype=wp.int32),  # (B, F) triangles left to the second pass
-    queued: wp.array1d(dtype=wp.int32),  # (B,) how many
+    above: wp.array2d(dtype=wp.int64),  # (B, H*W) keys of the layer in front, or (0, 0)
+    queue: wp.array2d(dtype=wp.int32),  # (B, F) triangles for the second pass
+    queued: wp.array1d(dtype=wp.int32),  # (B,) number of triangles in the queue
     pos: wp.array2d(dtype=wp.vec4),
     tri: wp.array1d(dtype=wp.vec3i),
     snapped: wp.array2d(dtype=wp.vec3i),
     ranges: wp.array2d(dtype=wp.int32),  # (1 or B, 2) first triangle and number of triangles
     width: int,
     height: int,
-    large: int,  # height in pixels from which the second pass takes a triangle
+    large: int,  # height in pixels from which a triangle goes to the second pass
     stride: int,
 ):
     item, first = wp.tid()
@@ -285,7 +277,7 @@ def visibility_queued(
     groups: int,
     lanes: int,
 ):
-    """A group does every groups-th triangle of an item's queue, and a lane every lanes-th row of it."""
+    """Second pass. A group takes every groups-th triangle of an item's queue, a lane every lanes-th row of it."""
     item, group, lane = wp.tid()
     shape = wp.min(item, pos.shape[0] - 1)
     entry = int(group)
@@ -307,119 +299,3 @@ def visibility_queued(
                 draw(keys, above, item, face, a, b, c, width, height, lane, lanes)
                 i += 1
         entry += groups
-
-
-@wp.func
-def saturate(x: float):
-    """Clamped to [0, 1]; 0 for anything that is not a number."""
-    if x > 0.0:
-        return wp.min(x, 1.0)
-    return 0.0
-
-
-@wp.kernel
-def barycentrics(
-    rast: wp.array2d(dtype=wp.vec4),  # (B, H*W) zeroed
-    rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W) zeroed, du/dX, du/dY, dv/dX, dv/dY per pixel; or (0, 0)
-    keys: wp.array2d(dtype=wp.int64),
-    pos: wp.array2d(dtype=wp.vec4),
-    tri: wp.array1d(dtype=wp.vec3i),
-    width: int,
-    height: int,
-    stride: int,
-):
-    item, first = wp.tid()
-    for pixel in range(first, width * height, stride):
-        key = keys[item, pixel]
-        if key == EMPTY:
-            continue
-        face = 0x7FFFFFFF - int(key & LOW_BITS)
-        corner = tri[face]
-        shape = wp.min(item, pos.shape[0] - 1)
-        fx = pixel_centre(pixel % width, width)
-        fy = pixel_centre(pixel / width, height)
-        p, q, r = triangle_about_pixel(pos, shape, corner, fx, fy)
-        n0, n1, n2 = edge_vectors(p, q, r)
-        n = n0 + n1 + n2
-
-        z = n0[2] * pos[shape, corner[0]][2] + n1[2] * pos[shape, corner[1]][2] + n2[2] * pos[shape, corner[2]][2]
-        w = n0[2] * p[2] + n1[2] * q[2] + n2[2] * r[2]
-        zw = z / w
-        if wp.isnan(zw):
-            zw = 0.0
-        scale = 1.0 / n[2]
-        u = n0[2] * scale
-        v = n1[2] * scale
-        su = saturate(u)
-        sv = saturate(v)
-        if su + sv > 1.0:
-            su = su / (su + sv)
-            sv = 1.0 - su
-        rast[item, pixel] = wp.vec4(su, sv, wp.clamp(zw, -1.0, 1.0), encode_id(face + 1))
-
-        if rast_db.shape[0] > 0:
-            per_x = scale * 2.0 / float(width)
-            per_y = scale * 2.0 / float(height)
-            db = wp.vec4(
-                (n0[0] - u * n[0]) * per_x,
-                (n0[1] - u * n[1]) * per_y,
-                (n1[0] - v * n[0]) * per_x,
-                (n1[1] - v * n[1]) * per_y,
-            )
-            if is_finite(db):
-                rast_db[item, pixel] = db
-
-
-@wp.kernel
-def barycentrics_backward(
-    grad_pos: wp.array2d(dtype=wp.vec4),
-    rast: wp.array2d(dtype=wp.vec4),
-    grad_rast: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) for zero
-    grad_rast_db: wp.array2d(dtype=wp.vec4),  # (B, H*W), or (0, 0) for zero
-    pos: wp.array2d(dtype=wp.vec4),
-    tri: wp.array1d(dtype=wp.vec3i),
-    width: int,
-    height: int,
-    stride: int,
-):
-    item, first = wp.tid()
-    for pixel in range(first, width * height, stride):
-        face, corner = seen_triangle(rast[item, pixel][3], tri, pos.shape[1])
-        if face < 0:
-            continue
-        gu = float(0.0)
-        gv = float(0.0)
-        if grad_rast.shape[0] > 0:
-            gu = grad_rast[item, pixel][0]
-            gv = grad_rast[item, pixel][1]
-        # Gradients on (n0 - u n) / area and (n1 - v n) / area, whose first two components become rast_db.
-        hu = wp.vec3(0.0, 0.0, 0.0)
-        hv = wp.vec3(0.0, 0.0, 0.0)
-        if grad_rast_db.shape[0] > 0:
-            g = grad_rast_db[item, pixel]
-            hu = wp.vec3(g[0] * 2.0 / float(width), g[1] * 2.0 / float(height), 0.0)
-            hv = wp.vec3(g[2] * 2.0 / float(width), g[3] * 2.0 / float(height), 0.0)
-        if gu == 0.0 and gv == 0.0 and wp.dot(hu, hu) + wp.dot(hv, hv) == 0.0:
-            continue
-
-        shape = wp.min(item, pos.shape[0] - 1)
-        fx = pixel_centre(pixel % width, width)
-        fy = pixel_centre(pixel / width, height)
-        p, q, r = triangle_about_pixel(pos, shape, corner, fx, fy)
-        n0, n1, n2 = edge_vectors(p, q, r)
-        n = n0 + n1 + n2
-        scale = 1.0 / away_from_zero(n[2])
-        u = n0[2] * scale
-        v = n1[2] * scale
-        gu -= wp.dot(hu, n) * scale
-        gv -= wp.dot(hv, n) * scale
-        slope = (wp.dot(hu, n0 - u * n) + wp.dot(hv, n1 - v * n)) * scale
-
-        # Gradients on n0, n1 and, through the sum n, on all three.
-        z = wp.vec3(0.0, 0.0, 1.0)
-        g2 = -scale * (u * hu + v * hv + (u * gu + v * gv + slope) * z)
-        g0 = g2 + scale * (hu + gu * z)
-        g1 = g2 + scale * (hv + gv * z)
-        add_position_gradient(grad_pos, shape, corner[0], wp.cross(g1, r) + wp.cross(q, g2), fx, fy)
-        add_position_gradient(grad_pos, shape, corner[1], wp.cross(g2, p) + wp.cross(r, g0), fx, fy)
-        add_position_gradient(grad_pos, shape, corner[2], wp.cross(g0, q) + wp.cross(p, g1), fx, fy)
