@@ -7,21 +7,28 @@ from options.common import Parser, add_flag, natural
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser("Prepare folders of photos for training: 68 landmarks and a skin mask of each photo go to "
-                    "landmarks/ and mask/ in its folder, their paths to datalist/<mode>/. Run again, it does what is "
-                    "not done yet.")
-    parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="where the folders are")
+    parser = Parser("Prepares folders of photos for train.py: finds 68 landmarks and computes a skin mask for each "
+                    "photo, and writes lists of all these files. A second run prepares only photos that are new or "
+                    "have changed. datasets/README.md describes the files.")
+    parser.add_argument("--data_root", type=Path, default=Path("datasets"), help="The folder that holds img_folder.")
     parser.add_argument("--img_folder", type=Path, nargs="+", required=True, metavar="FOLDER",
-                        help="folders of photos in data_root; landmarks/<photo>.txt in it, where present, holds 68 "
-                             "landmarks and is kept; detections/<photo>.txt, where present, the five points of the "
-                             "face (eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks, else the "
-                             "face is searched")
+                        help="One or more folders of photos in data_root. Landmarks in landmarks/<photo>.txt and masks "
+                             "in mask/<photo>.png that you put there are used. Five points or 68 landmarks in "
+                             "detections/<photo>.txt tell where the face is. Without them, the largest face that is "
+                             "found is taken.")
     parser.add_argument("--mode", default="train", choices=["train", "val"],
-                        help="write the lists for training or for validation")
-    add_flag(parser, "--overwrite", False, "do again what it has done before; landmarks and masks that are yours stay")
+                        help="Whether the lists are for training or for validation.")
+    parser.add_argument("--datalist_dir", type=Path, default=Path("datalist"),
+                        help="The folder of the lists: landmarks.txt, images.txt and masks.txt are written to "
+                             "<datalist_dir>/<mode>/.")
+    add_flag(parser, "--overwrite", False,
+             "Recomputes landmarks and masks that this script wrote. It never replaces files you provided.")
     parser.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
-                        help="processes that prepare photos, over all processes of torchrun on this machine")
+                        help="The number of processes that prepare photos on this machine. All processes of torchrun "
+                             "share them. 0: no further processes.")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
-                        help="lm_model in it, where present, is the TensorFlow landmark detector that is taken")
-    add_flag(parser, "--verbose", False, "say more, with the trace of every error")
+                        help="If its folder lm_model holds the TensorFlow landmark detector of Deep3DFaceRecon, that "
+                             "detector finds the landmarks.")
+    add_flag(parser, "--verbose", False,
+             "Prints every photo that is left out, not only the first ten, and the traceback of unexpected errors.")
     return parser.parse_args(arguments)

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, plain lines in a log."""
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -35,3 +36,20 @@ class Progress:
 
     def say(self, line: str):
         tqdm.write(line, file=sys.stderr)
+
+
+class FirstLines:
+    """Prints the first `most` lines that it is given, by the function `write`, and counts the others."""
+
+    def __init__(self, write: Callable[[str], None], most: float = 10):
+        self.write, self.most, self.count = write, most, 0
+
+    def say(self, line: str):
+        self.count += 1
+        if self.count <= self.most:
+            self.write(line)
+
+    @property
+    def hidden(self) -> int:
+        """The number of lines that were not printed."""
+        return max(self.count - self.most, 0)

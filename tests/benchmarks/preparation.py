@@ -1,8 +1,9 @@
-"""How long data_preparation.py takes for a photo, by its parts and in several processes, and a skin mask.
+"""Measures how long data_preparation.py takes: for each step in one process, for a photo in several, for a skin mask.
 
     python tests/benchmarks/preparation.py DIR [--num_threads 2]
 
-DIR: photos. They are prepared in a temporary folder, from nothing: faces are searched.
+DIR: a folder of photos. They are copied to a temporary folder and prepared there from the beginning, so that the time
+includes the search for faces.
 """
 import argparse
 import contextlib
@@ -20,28 +21,30 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from datasets import preparation  # noqa: E402
+from data_preparation import prepare_folders  # noqa: E402
+from datasets import preparation, preparation_masks  # noqa: E402
 from datasets.face_detection import FaceDetector  # noqa: E402
 from datasets.photos import list_photos  # noqa: E402
 from datasets.skin_mask import skin_mask  # noqa: E402
 from options.preparation import parse  # noqa: E402
 from tests.datasets import reference_skin_mask  # noqa: E402
 
-SIDE = 1024   # px, of the picture for the skin mask; the pixel by pixel one is computed for a part of it
+SIDE = 1024   # px, of the picture for the skin mask. The slow reference mask is computed for a part of it only
 
 
 def prepare(photos: list[Path], num_threads: int) -> float:
-    """Seconds a photo."""
+    """Prepare copies of the photos. Returns seconds per photo."""
     with tempfile.TemporaryDirectory() as root, contextlib.chdir(root):
         Path("photos").mkdir()
         for photo in photos:
             shutil.copy(photo, "photos")
         start = time.perf_counter()
-        preparation.prepare_folders(parse(["--data_root=.", "--img_folder=photos", f"--num_threads={num_threads}"]))
+        prepare_folders(parse(["--data_root=.", "--img_folder=photos", f"--num_threads={num_threads}"]))
         return (time.perf_counter() - start) / len(photos)
 
 
 def timed(seconds: Counter, part: str, function):
+    """The same function, which adds the time of each call to seconds[part]."""
     @functools.wraps(function)
     def run(*arguments):
         start = time.perf_counter()
@@ -53,11 +56,12 @@ def timed(seconds: Counter, part: str, function):
 
 
 def parts(photos: list[Path]) -> Counter:
-    """Seconds a photo of each part, in one process."""
+    """Measure one process. Returns seconds per photo of each step."""
     seconds: Counter = Counter()
     with contextlib.ExitStack() as stack:
         for part, owner, name in (("reading", preparation, "read_photo"), ("detection", preparation, "find_faces"),
-                                  ("landmarks", FaceDetector, "predict_landmarks"), ("mask", preparation, "skin_mask")):
+                                  ("landmarks", FaceDetector, "predict_landmarks"),
+                                  ("mask", preparation_masks, "skin_mask")):
             function = getattr(owner, name)
             stack.callback(setattr, owner, name, function)
             setattr(owner, name, timed(seconds, part, function))
@@ -73,7 +77,7 @@ def main():
     parser.add_argument("--num_threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     photos = [photo.resolve() for photo in list_photos(options.folder)]
-    together = prepare(photos, options.num_threads)   # first: a process that has searched faces can't be forked
+    together = prepare(photos, options.num_threads)   # first, since a process that has searched faces cannot be forked
     alone = parts(photos)
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     start = time.perf_counter()
@@ -82,9 +86,9 @@ def main():
     start = time.perf_counter()
     reference_skin_mask.skin_posterior(picture[:64, :64])
     slow = (time.perf_counter() - start) * (SIDE / 64) ** 2
-    print("ms a photo in one process: " + ", ".join(f"{part} {1e3 * time:.0f}" for part, time in alone.items())
+    print("ms per photo in one process: " + ", ".join(f"{part} {1e3 * time:.0f}" for part, time in alone.items())
           + f"; together {1e3 * alone.total():.0f}")
-    print(f"photos a second in {options.num_threads} processes: {1 / together:.1f}")
+    print(f"photos per second in {options.num_threads} processes: {1 / together:.1f}")
     print(f"skin mask of {SIDE} x {SIDE}: {fast:.3f} s, pixel by pixel {slow:.1f} s, {slow / fast:.0f} times as long")
 
 

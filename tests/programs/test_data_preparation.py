@@ -20,7 +20,7 @@ from models.landmarks import five_points
 from tests.helpers import EXAMPLES, GOLDEN, ROOT, press_ctrl_c, wait_for
 
 FACE = np.load(GOLDEN / "augment.npz")["lm_in"] * [1, -1] + [0, 223]   # (68, 2) px, y down, 147 px wide
-EXAMPLE = read_photo(EXAMPLES / "astronaut.png")
+EXAMPLE = read_photo(EXAMPLES / "astronaut.png")   # (512, 512, 3)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_an_older_photo_put_in_the_place_of_another_is_noticed(root, photos, pre
     assert np.array_equal(np.asarray(mask), expected_mask(photos / "searched.jpg"))
 
 
-def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
+def test_a_damaged_mask_is_named_and_does_not_stop_the_others(root, prepare):
     folder = root / "photos"
     add_photo(folder, "damaged.png")
     assert prepare("--img_folder", "photos") == 0
@@ -190,11 +190,13 @@ def test_a_damaged_mask_does_not_stop_the_others(root, prepare):
     content = bytearray(mask.read_bytes())
     content[8:12] = (5).to_bytes(4)   # the length of its first chunk
     mask.write_bytes(content)
-    (folder / "damaged.png").touch()   # so that the mask's record is looked for
     add_photo(folder, "good.png")
-    assert prepare("--img_folder", "photos") == 0
+    assert prepare("--img_folder", "photos") == 1
     assert (folder / "mask" / "good.png").exists()
     assert mask.read_bytes() == content
+    assert "the mask photos/mask/damaged.png cannot be read" in (folder / "skipped.txt").read_text()
+    mask.unlink()   # as the message says
+    assert prepare("--img_folder", "photos") == 0
 
 
 def test_the_users_own_landmarks_and_masks_stay(root, photos, prepare):
@@ -275,6 +277,120 @@ def test_broken_landmarks_are_named_where_the_mask_is_there(root, prepare):
                                                             for name in ("cut", "own")]
 
 
+def provide_mask(photo, name, mask):
+    (photo.parent / "mask").mkdir(exist_ok=True)
+    mask.save(photo.parent / "mask" / name)
+
+
+def test_provided_masks_are_checked(root, prepare):
+    """In every run: nothing notes that they were right in an earlier one."""
+    folder = root / "photos"
+    white = Image.new("L", (224, 224), 255)
+    masks = {"good.png": white, "bit.png": white.convert("1"), "black.png": Image.new("1", (224, 224)),
+             "size.png": Image.new("L", (256, 256), 255), "label.png": Image.new("L", (224, 224), 1),
+             "colour.png": Image.fromarray(EXAMPLE[:224, :224])}
+    for name, mask in masks.items():
+        provide_mask(add_photo(folder, name), name, mask)
+    provide_mask(add_photo(folder, "text.png"), "text.png", white)
+    (folder / "mask" / "text.png").write_text("not a picture")
+    before = written(folder / "mask")
+    for _ in range(2):
+        assert prepare("--img_folder", "photos") == 1
+        assert [Path(mask).name for mask in masks_listed(root)] == ["bit.png", "black.png", "good.png"]
+        skipped = (folder / "skipped.txt").read_text().splitlines()
+        reasons = {"size": "has 256 x 256 pixels, but its photo has 224 x 224", "label": "largest value",
+                   "text": "read", "colour": "colours"}
+        for name, reason in reasons.items():
+            assert [line for line in skipped if f"the mask photos/mask/{name}.png" in line and reason in line
+                    and "or delete this one" in line], (name, skipped)
+        assert len(skipped) == len(reasons)
+        assert written(folder / "mask") == before
+    (folder / "mask" / "size.png").unlink()   # as the message says
+    assert prepare("--img_folder", "photos") == 1
+    assert "photos/mask/size.png" in masks_listed(root)
+
+
+def test_a_provided_mask_fits_the_upright_photo(root, prepare):
+    folder = root / "photos"
+    turned = Image.fromarray(EXAMPLE[:480, :]).rotate(90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6   # stored turned left: 480 wide and 512 high
+    folder.mkdir()
+    turned.save(folder / "turned.jpg", exif=exif)
+    provide_mask(folder / "turned.jpg", "turned.png", Image.new("L", (512, 480), 255))
+    assert prepare("--img_folder", "photos") == 0
+    provide_mask(folder / "turned.jpg", "turned.png", Image.new("L", (480, 512), 255))
+    assert prepare("--img_folder", "photos") == 2   # no photo is left
+    assert "has 480 x 512 pixels, but its photo has 512 x 480" in (folder / "skipped.txt").read_text()
+
+
+def test_a_provided_mask_may_have_another_suffix_than_the_photo(root, prepare, capsys):
+    """As Deep3DFaceRecon names it, or after the photos were converted."""
+    folder = root / "photos"
+    mask = Image.new("RGB", (224, 224), "white")
+    for photo, name in {"a.png": "a.jpg", "b.jpg": "b.jpg", "c.bmp": "c.PNG"}.items():
+        provide_mask(add_photo(folder, photo), name, mask)
+    assert prepare("--img_folder", "photos") == 0
+    assert masks_listed(root) == ["photos/mask/a.jpg", "photos/mask/b.jpg", "photos/mask/c.PNG"]
+    assert "not used" not in capsys.readouterr().err
+
+
+def test_files_that_are_not_used_are_named(root, prepare, capsys):
+    folder = root / "photos"
+    for name in ("a.png", "b.png"):
+        add_photo(folder, name)
+    (folder / "landmarks" / "a.png.txt").touch()
+    provide_mask(folder / "a.png", "b.npy.png", Image.new("L", (224, 224)))
+    assert prepare("--img_folder", "photos") == 0
+    assert "photos: 2 files are not used, for example landmarks/a.png.txt" in capsys.readouterr().err
+
+
+def test_landmarks_in_a_pts_file_are_not_passed_over(root, prepare):
+    folder = root / "photos"
+    add_photo(folder, "good.png")
+    add_photo(folder, "other.png", landmarks=None)
+    points = "\n".join(f"{x:f} {y:f}" for x, y in FACE)
+    (folder / "landmarks" / "other.pts").write_text(f"version: 1\nn_points: 68\n{{\n{points}\n}}\n")
+    if prepare("--img_folder", "photos") == 1:
+        assert "photos/landmarks/other.pts" in (folder / "skipped.txt").read_text()
+    else:
+        listed = (root / "datalist" / "train" / "landmarks.txt").read_text().splitlines()
+        assert listed == ["photos/landmarks/good.txt", "photos/landmarks/other.pts"]
+    assert not (folder / "landmarks" / "other.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", " leading", "trailing ", os.fsdecode(b"caf\xe9")])
+def test_a_folder_that_train_could_not_find_is_refused_before_the_work(root, prepare, capsys, name):
+    add_photo(root / "good", "0.png")
+    add_photo(root / name, "0.png")
+    assert prepare("--img_folder", "good", name) == 2
+    errors = capsys.readouterr().err
+    assert "rename it" in errors and repr(name) in errors
+    assert not (root / "good" / "mask").exists() and not (root / name / "mask").exists()
+
+
+def test_the_screen_shows_the_first_ten_photos_that_are_left_out(root, prepare, capsys):
+    folder = root / "photos"
+    add_photo(folder, "good.png")
+    for number in range(25):
+        (folder / f"{number:02}.jpg").write_text("not a photo")
+    assert prepare("--img_folder", "photos") == 1
+    errors = capsys.readouterr().err
+    assert errors.count("left out: photos/") == 10
+    assert "left out: 15 more photos" in errors
+    assert len((folder / "skipped.txt").read_text().splitlines()) == 25
+    assert prepare("--img_folder", "photos", "--verbose") == 1
+    assert capsys.readouterr().err.count("left out: photos/") == 25
+
+
+def test_the_lists_go_to_the_folder_of_the_option(root, prepare):
+    add_photo(root / "photos", "0.png")
+    assert prepare("--img_folder", "photos", "--datalist_dir=lists/mine", "--mode=val") == 0
+    samples = read_datalist(root / "lists" / "mine" / "val" / "masks.txt", root)
+    assert [sample.photo.name for sample in samples] == ["0.png"]
+    assert not (root / "datalist").exists()
+
+
 def test_the_largest_of_several_faces_is_taken_and_said_so(root, capsys, prepare):
     folder = root / "photos"
     folder.mkdir()
@@ -313,8 +429,10 @@ def test_contact_sheets_show_every_hundredth_photo(root, prepare):
             (folder / name).hardlink_to((folder / name).with_stem("0000"))
     assert prepare("--img_folder", "photos") == 0
     assert Image.open(folder / "vis" / "sheet_001.jpg").size == (3 * 224, 240)
-    (folder / "mask" / "0100.png").unlink()
-    Image.new("L", (8, 8)).save(folder / "mask" / "0100.png")
+    mask = folder / "mask" / "0100.png"
+    beginning = mask.read_bytes()[:2000]
+    mask.unlink()
+    mask.write_bytes(beginning)
     assert prepare("--img_folder", "photos") == 0
     sheet = np.asarray(Image.open(folder / "vis" / "sheet_001.jpg")).astype(int)
     assert np.abs(sheet[:224, :224] - sheet[:224, 448:]).mean() < 5
@@ -410,7 +528,7 @@ def test_processes_of_torchrun_share_the_photos(root, photos, prepare):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--img_folder", "nowhere"], "nowhere does not exist: --img_folder is taken below --data_root=."),
+    (["--img_folder", "nowhere"], "nowhere does not exist: --img_folder is looked for in --data_root=."),
     (["--img_folder", "photos", "photos/detections"], "no photos in photos/detections"),
     ([], "--img_folder"),
     (["--img_folder", "photos", "--mode=test"], "test"),
@@ -440,3 +558,11 @@ def test_where_nothing_can_be_written(root, prepare, capsys, in_the_way):
     assert prepare("--img_folder", "photos") == 2
     errors = capsys.readouterr().err
     assert "cannot write" in errors and in_the_way in errors
+
+
+def test_lists_that_cannot_be_written_are_noticed_before_the_work(root, prepare, capsys):
+    add_photo(root / "photos", "one.png")
+    (root / "lists").write_text("a file in the way")
+    assert prepare("--img_folder", "photos", "--datalist_dir=lists") == 2
+    assert "lists/train" in capsys.readouterr().err
+    assert not (root / "photos" / "mask").exists()

@@ -1,0 +1,90 @@
+"""The files of skin masks: writing them with a note of their origin, and checking masks that the user provided.
+
+data_preparation.py may replace masks and landmarks that it wrote itself, but never those that the user provided. To
+tell them apart, each mask that it writes carries two texts in its PNG file: the CRC-32 checksum of the photo and, if it
+wrote the landmarks too, the checksum of their file. It follows that
+
+- a mask without these texts was provided by the user,
+- landmarks with another checksum were provided by the user,
+- a photo with another checksum has changed since the mask was written.
+"""
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from datasets.photos import BROKEN, read_photo
+from datasets.skin_mask import skin_mask
+from util.files import InputError, atomic_write
+
+PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo crc32", "landmarks crc32"   # the keys of the two texts
+COLOUR_TOLERANCE = 16   # the red and blue of a grey picture differ by no more than this
+LEAST_WHITE = 32        # a mask with smaller values only has another range than 0..255: 0 and 1, or numbers of labels
+
+
+class MaskOrigin(NamedTuple):
+    """What a mask that data_preparation.py wrote says about its origin."""
+    photo_checksum: str
+    landmarks_checksum: str   # "": the landmarks were provided by the user
+
+
+def read_origin(mask: Path) -> MaskOrigin | None:
+    """Read the origin of a mask. Returns None if the user provided it, if it is damaged, or if there is none."""
+    try:
+        with Image.open(mask) as image:
+            texts = image.info
+    except BROKEN:
+        return None
+    return MaskOrigin(texts[PHOTO_CHECKSUM], texts.get(LANDMARKS_CHECKSUM, "")) if PHOTO_CHECKSUM in texts else None
+
+
+def write_mask(mask: Path, photo_path: Path, photo: np.ndarray, landmarks_checksum: str = ""):
+    """Compute and write the skin mask of a photo (H, W, 3) uint8 RGB, with a note of its origin.
+
+    landmarks_checksum: of the photo's landmarks if data_preparation.py writes them, "" if the user provided them.
+    Raises OSError.
+    """
+    texts = PngInfo()
+    texts.add_text(PHOTO_CHECKSUM, checksum(photo_path))
+    if landmarks_checksum:
+        texts.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
+    with atomic_write(mask) as temporary:
+        Image.fromarray(skin_mask(photo)).convert("RGB").save(temporary, pnginfo=texts, compress_level=1)
+
+
+def photo_has_changed(photo: Path, origin: MaskOrigin) -> bool:
+    """Whether a photo is another one than the mask of this origin was made from."""
+    try:
+        return origin.photo_checksum != checksum(photo)
+    except OSError:   # it must have been readable then
+        return True
+
+
+def checksum(path: Path) -> str:
+    """The CRC-32 of a file. Raises OSError."""
+    return str(zlib.crc32(path.read_bytes()))
+
+
+def check_provided_mask(mask: Path, photo: np.ndarray):
+    """Raise InputError unless a file can be the skin mask of a photo (H, W, 3) uint8 RGB.
+
+    A skin mask is grey, has the size of the upright photo, and is 255 where a pixel is certainly skin.
+    """
+    advice = "Provide another mask, or delete this one: then data_preparation.py computes one"
+    try:
+        pixels = read_photo(mask)
+    except InputError as error:
+        raise InputError(f"the mask {mask} cannot be read. {advice}") from error
+    if pixels.shape != photo.shape:
+        (height, width), (photo_height, photo_width) = pixels.shape[:2], photo.shape[:2]
+        raise InputError(f"the mask {mask} has {width} x {height} pixels, but its photo has {photo_width} x "
+                         f"{photo_height} when it is upright. {advice}")
+    if np.abs(pixels[..., 0].astype(np.int16) - pixels[..., 2]).max() > COLOUR_TOLERANCE:
+        raise InputError(f"the mask {mask} has colours. A skin mask is grey: white where a pixel is certainly skin. "
+                         f"{advice}")
+    if 0 < pixels.max() < LEAST_WHITE:
+        raise InputError(f"the largest value in the mask {mask} is {pixels.max()}. A skin mask has values up to 255, "
+                         f"which stands for certainly skin. {advice}")
