@@ -5,14 +5,14 @@ Deng et al., ArcFace: Additive Angular Margin Loss for Deep Face Recognition (CV
 import torch
 from torch import nn
 
-CROP_SIZE = 112
-# Blocks in each of the four stages
+IDENTITY_CROP_SIZE = 112   # px, width and height of the crops that the network sees
+# Number of blocks in each of the four stages, by the name of the network
 STAGES = {"r18": (2, 2, 2, 2), "r34": (3, 4, 6, 3), "r50": (3, 4, 14, 3), "r100": (3, 13, 30, 3)}
 CHANNELS = (64, 64, 128, 256, 512)
 
 
-class Block(nn.Module):
-    """(B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+class IResNetBlock(nn.Module):
+    """Residual block of two convolutions: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -31,7 +31,10 @@ class Block(nn.Module):
 
 
 class IResNet(nn.Module):
-    """Face crops (B, 3, 112, 112) RGB 0..1 -> embeddings (B, 512), not of unit length."""
+    """Maps face crops (B, 3, 112, 112) RGB 0..1 to embeddings (B, 512), which do not have unit length.
+
+    name: one of STAGES. Raises KeyError for another name.
+    """
 
     def __init__(self, name: str):
         super().__init__()
@@ -41,9 +44,10 @@ class IResNet(nn.Module):
         for stage, blocks in enumerate(STAGES[name], start=1):
             inputs, outputs = CHANNELS[stage - 1:stage + 1]
             self.add_module(f"layer{stage}", nn.Sequential(
-                Block(inputs, outputs, stride=2), *(Block(outputs, outputs, stride=1) for _ in range(blocks - 1))))
+                IResNetBlock(inputs, outputs, stride=2),
+                *(IResNetBlock(outputs, outputs, stride=1) for _ in range(blocks - 1))))
         self.bn2 = nn.BatchNorm2d(CHANNELS[-1])
-        self.fc = nn.Linear(CHANNELS[-1] * (CROP_SIZE // 16) ** 2, 512)
+        self.fc = nn.Linear(CHANNELS[-1] * (IDENTITY_CROP_SIZE // 16) ** 2, 512)
         self.features = nn.BatchNorm1d(512)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
@@ -53,7 +57,10 @@ class IResNet(nn.Module):
 
 
 def name_of(state: dict) -> str | None:
-    """Which of STAGES the weights are of, by the number of their blocks; None: of none."""
+    """The name, one of STAGES, of the network whose weights these are, by the numbers of its blocks.
+
+    state: weights by name. Returns None if they are those of no IResNet in STAGES.
+    """
     blocks = tuple(sum(key.startswith(f"layer{stage}.") and key.endswith(".conv1.weight") for key in state)
                    for stage in range(1, 5))
     return next((name for name, stages in STAGES.items() if stages == blocks), None)

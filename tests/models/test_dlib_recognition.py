@@ -4,13 +4,14 @@ import dlib
 import numpy as np
 import pytest
 import torch
+from kornia.geometry.transform import warp_affine
 
 from datasets.face_detection import FaceDetector
 from datasets.photos import read_photo
 from models import dlib_recognition
 from models.coordinates import flip_y
-from models.dlib_recognition import CHIP_SIZE, WEIGHTS, load_dlib_face
-from models.recognition import chip_matrix, load_recognition, warp
+from models.dlib_recognition import CHIP_SIZE, WEIGHTS_FILE, load_dlib_face
+from models.recognition import chip_matrix, load_recognition
 from tests.helpers import EXAMPLES
 from util.dlib_models import dlib_model_file
 from util.files import InputError
@@ -33,7 +34,7 @@ def faces():
 
 
 def test_descriptors_are_those_of_dlib(faces):
-    model = dlib.face_recognition_model_v1(str(dlib_model_file(WEIGHTS)))
+    model = dlib.face_recognition_model_v1(str(dlib_model_file(WEIGHTS_FILE)))
     network = load_dlib_face().eval()
     for _, _, chip in faces:
         with torch.no_grad():
@@ -44,7 +45,7 @@ def test_descriptors_are_those_of_dlib(faces):
 def test_chips_are_those_of_dlib(faces):
     for photo, landmarks, expected in faces:
         matrix = chip_matrix(flip_y(torch.from_numpy(landmarks)[None].float(), len(photo)), len(photo))
-        chip = warp(tensor(photo), matrix.float(), CHIP_SIZE)[0].permute(1, 2, 0) * 255
+        chip = warp_affine(tensor(photo), matrix.float(), (CHIP_SIZE, CHIP_SIZE))[0].permute(1, 2, 0) * 255
         difference = chip.numpy() - expected   # dlib rounds down
         assert difference.min() > -0.1 and difference.max() < 1.1
 
@@ -72,7 +73,7 @@ def test_a_person_is_nearer_to_themselves_than_to_another(faces):
 ])
 def test_a_broken_file_is_named(monkeypatch, tmp_path, damage):
     path = tmp_path / "weights.dat"
-    path.write_bytes(damage(Path(dlib_model_file(WEIGHTS)).read_bytes()))
+    path.write_bytes(damage(Path(dlib_model_file(WEIGHTS_FILE)).read_bytes()))
     monkeypatch.setattr(dlib_recognition, "dlib_model_file", lambda name: path)
     with pytest.raises(InputError, match=r"weights\.dat is not dlib's face recognition network"):
         load_dlib_face()

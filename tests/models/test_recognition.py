@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from kornia.geometry.transform import warp_affine
 
 from models.arcface import IResNet, name_of
-from models.recognition import identity_matrix, load_recognition, warp
+from models.recognition import identity_matrix, load_recognition
 from tests.helpers import GOLDEN, ROOT, filled
 from util.files import InputError
 
@@ -63,7 +64,7 @@ def test_identity_matrix_follows_the_height_of_the_image(landmarks):
 
 def test_warp(golden):
     image, matrix = (torch.from_numpy(golden[f"warp_{name}"]) for name in ("in", "M"))
-    assert np.abs(warp(image, matrix, 16).numpy() - golden["warp_out"]).max() < 1e-5
+    assert np.abs(warp_affine(image, matrix, (16, 16)).numpy() - golden["warp_out"]).max() < 1e-5
 
 
 def test_embeddings_have_unit_length_and_a_gradient_to_the_image_alone(weights, landmarks):
@@ -122,6 +123,6 @@ def test_weights_of_another_network_are_refused(weights, tmp_path):
 def test_embeddings_of_photos(tmp_path):
     crop, expected = np.load(SHARED / "warp112.npz"), np.load(SHARED / "nets.npz")["recogwrapper_r18_out"]
     photos = np.load(SHARED / "align5_crops.npz")["crop"][crop["crop_index"]]
-    crops = warp(torch.from_numpy(photos).permute(0, 3, 1, 2) / 255, torch.from_numpy(crop["M"]), 112)
+    crops = warp_affine(torch.from_numpy(photos).permute(0, 3, 1, 2) / 255, torch.from_numpy(crop["M"]), (112, 112))
     assert np.abs(crops.numpy()[:, :, ::8, ::8] - crop["out_every8"]).max() < 1e-5
     assert np.abs(F.normalize(filled(IResNet("r18"))(crops)).detach().numpy() - expected).max() < 1e-5
