@@ -1,5 +1,4 @@
-"""Alignment of a photo: five points of the face -> the 224 x 224 crop the network sees."""
-
+"""Alignment of a photo: five points of the face -> the 224 x 224 crop that the network sees."""
 import math
 
 import numpy as np
@@ -9,20 +8,19 @@ from models.coordinates import CROP_SIZE
 from models.landmarks import STANDARD_POINTS
 from util.files import InputError
 
-# The crop shows the standard points, in units of 1, magnified this much.
-FACE_SCALE = 102.0
-_MAX_SCALE = 50.0  # from photo to crop: eyes just over a pixel apart
+FACE_SCALE = 102.0   # px of the crop for one decimetre of the standard points
+_MAX_SCALE = 50.0    # from photo to crop: the eyes are then little more than one px apart
 
 
-def align(photo, points, mask=None):
-    """Resize and crop a photo so that the face has the network's place and size.
+def align(photo: np.ndarray, points: np.ndarray, mask: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    """Resize and crop a photo so that the face has the place and the size that the network expects.
 
     photo: (H, W, 3) uint8. points: (5, 2) px in the photo, **y up**, in the order of `STANDARD_POINTS`.
-    mask: (H, W) uint8 or None, resized and cropped with the photo.
+    mask: (H, W) uint8 or None; it is resized and cropped like the photo.
 
-    Returns (crop, trans_params), or (crop, trans_params, mask crop) when a mask is given: crop (224, 224, 3)
-    uint8, black outside the photo; trans_params (5,) float64 = W, H, s, tx, ty, see `models.coordinates`.
-    Raises InputError when the points can't be those of a face.
+    Returns (crop, trans_params), or (crop, trans_params, mask crop) if a mask is given: crop (224, 224, 3) uint8, black
+    outside the photo; trans_params (5,) float64 = W, H, s, tx, ty, see models/coordinates.py.
+    Raises InputError if the points cannot be those of a face.
     """
     height, width = photo.shape[:2]
     scale, center = _scale_and_center(np.asarray(points, dtype=np.float64))
@@ -33,8 +31,12 @@ def align(photo, points, mask=None):
     return crop, trans_params, _resize_and_crop(mask, trans_params)
 
 
-def _scale_and_center(points):
-    """Scaled orthographic least squares: factor from photo to crop, and the photo's point at the origin."""
+def _scale_and_center(points: np.ndarray) -> tuple[float, np.ndarray]:
+    """The factor from photo to crop, and the photo's point (2,) px, y up, at the origin of the standard points.
+
+    They come from the scaled orthographic projection that brings the standard points nearest to `points` (5, 2) px,
+    y up. Raises InputError if the points are not finite, almost equal or almost on one line.
+    """
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise InputError("alignment needs five points, each x and y finite numbers")
     spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
@@ -49,11 +51,11 @@ def _scale_and_center(points):
     return scale, solution[3]
 
 
-def _resize_and_crop(picture, trans_params):
-    """Resize the whole picture and crop 224 x 224 pixels, at the cost of the crop only.
+def _resize_and_crop(picture: np.ndarray, trans_params: np.ndarray) -> np.ndarray:
+    """The crop (224, 224) or (224, 224, 3) of a picture (H, W) or (H, W, 3) uint8, black outside the picture.
 
-    The crop is resized straight from the part of the picture under it; the resampling kernel reaches as far
-    as it would in the whole picture, so the pixels are the same.
+    The method resizes the whole picture and then crops it. Here only the part of the picture under the crop is resized,
+    with all pixels that the resampling kernel reaches, so the result is the same and a large photo costs no more.
     """
     width, height, scale, center_x, center_y = trans_params
     columns = _source_span(int(width), scale, center_x - width / 2)
@@ -68,11 +70,13 @@ def _resize_and_crop(picture, trans_params):
     return crop
 
 
-def _source_span(length, scale, offset):
-    """Where one axis of the crop comes from: a picture of `length` px, a face `offset` px off its middle.
+def _source_span(length: int, scale: float, offset: float) -> tuple[slice, slice, tuple[float, float]] | None:
+    """Where the pixels of the crop come from, along one axis.
 
-    Returns (slice of the picture to read, slice of the crop to fill, start and end in the read part), or
-    None when the crop lies off the picture.
+    length: of the picture, px. scale: from picture to crop. offset: of the face from the middle of the picture, px.
+
+    Returns the pixels of the picture to read, the pixels of the crop to fill, and where in the pixels that are read
+    those of the crop start and end; or None if the crop lies outside the picture.
     """
     resized = int(length * scale)
     start = int(resized / 2 - CROP_SIZE / 2 + offset * scale)
@@ -80,9 +84,9 @@ def _source_span(length, scale, offset):
     if first >= last:
         return None
     step = length / resized
-    reach = 2 * max(step, 1) + 2  # the bicubic kernel's half width, and rounding
+    reach = 2 * max(step, 1) + 2   # half the width of the bicubic kernel, and 2 px for rounding
     low = max(math.floor(first * step - reach), 0)
     high = min(math.ceil(last * step + reach), length)
-    # Rounding must not push the box over the edge, which PIL refuses.
+    # Rounding must not push the box over the edge, which Pillow refuses.
     box = (max(first * step - low, 0.0), min(last * step - low, float(high - low)))
     return slice(low, high), slice(first - start, last - start), box

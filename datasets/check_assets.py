@@ -1,9 +1,9 @@
-"""Lists the optional files that users of the original method have: which are there, and whether they are sound.
+"""Lists the optional files that users of the original method have: which exist, and whether they are valid.
 
     python -m datasets.check_assets [--bfm_folder=BFM] [--checkpoints_dir=checkpoints]
 
-Prints for each file whether it was found, what it is for, what it holds or what is wrong with it, and where a missing
-one comes from.
+It prints for each file whether it was found, its purpose, its contents or what is wrong with it, and where to get a
+missing one.
 """
 import argparse
 import textwrap
@@ -24,7 +24,11 @@ from util.mat_files import read_mat
 
 
 def survey(bfm_folder: Path, checkpoints_dir: Path) -> Iterator[tuple[str, Path, assets.Asset, str]]:
-    """Of every asset: found, unusable or missing; its file; itself; what the file holds, or what is wrong with it."""
+    """Check all assets. Yields for each file: "found", "unusable" or "missing"; its path; the asset; and its contents,
+    or what is wrong with it, "" for a missing file.
+
+    bfm_folder, checkpoints_dir: the folders of the options with these names.
+    """
     for folder, checks in ((bfm_folder, _face_model_checks()), (checkpoints_dir, _network_checks())):
         for asset, check in checks.items():
             paths = sorted(folder.glob(asset.pattern or asset.name))
@@ -38,6 +42,7 @@ def survey(bfm_folder: Path, checkpoints_dir: Path) -> Iterator[tuple[str, Path,
 
 
 def _face_model_checks() -> dict[assets.Asset, Callable[[Path], str]]:
+    """Functions that describe the contents of a file in the folder of face models, or raise InputError."""
     def shapes(values: dict) -> str:
         return ", ".join(f"{name} {' x '.join(map(str, array.shape))}" for name, array in values.items())
 
@@ -59,6 +64,7 @@ def _face_model_checks() -> dict[assets.Asset, Callable[[Path], str]]:
 
 
 def _network_checks() -> dict[assets.Asset, Callable[[Path], str]]:
+    """Functions that describe the contents of a file in the folder of checkpoints, or raise InputError."""
     def checkpoint(path: Path) -> str:
         network = load_regressor(path)
         kind = "seven heads" if hasattr(network, "final_layers") else "one last layer"
@@ -84,9 +90,9 @@ def _network_checks() -> dict[assets.Asset, Callable[[Path], str]]:
 
     return {
         assets.CHECKPOINT: checkpoint, assets.IMAGENET: imagenet, assets.RECOGNITION: recognition,
-        assets.LANDMARKS: landmarks,
-        assets.LANDMARKS_BOX: lambda path: f"{sum(array.size for array in read_box_network(path))} weights",
-        assets.LANDMARKS_MEAN: mean_face}
+        assets.LANDMARK_DETECTOR: landmarks,
+        assets.LANDMARK_DETECTOR_BOX: lambda path: f"{sum(array.size for array in read_box_network(path))} weights",
+        assets.LANDMARK_DETECTOR_MEAN: mean_face}
 
 
 def main():
@@ -94,7 +100,7 @@ def main():
     parser.add_argument("--bfm_folder", type=Path, default=Path("BFM"))
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"))
     options = parser.parse_args()
-    print("No file is needed: the open face model and dlib do what the missing ones would.")
+    print("All these files are optional: without them, the open face model and the built-in detectors are used.")
     for state, path, asset, contents in survey(options.bfm_folder, options.checkpoints_dir):
         print(f"{state:8} {path}")
         remarks = [asset.purpose] + [contents] * bool(contents) + [f"from {asset.source}"] * (state != "found")

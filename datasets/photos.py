@@ -1,6 +1,6 @@
-"""Finding and reading photos."""
-
+"""Finds and reads photos."""
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,11 @@ from util.files import InputError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
             ".pgm", ".jp2", ".avif"}
-HEIC = {".heic", ".heif"}   # PIL can't read it: listed all the same, so that who has such photos is told
+HEIC = {".heic", ".heif"}   # Pillow can't read them; they are listed so that each gets a message that says so
 MAX_PIXELS = 500_000_000
+_PILLOW_LIMIT = threading.Lock()   # held while Pillow's own limit is changed
 
-# PIL warns from 90 megapixels on, less than some cameras deliver; `read_photo` checks our own limit.
-Image.MAX_IMAGE_PIXELS = None
-
-# EXIF orientation -> the operation that turns the stored pixels upright.
+# The operations that turn the stored pixels upright, by the EXIF orientation
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,15 +26,15 @@ _UPRIGHT = {
 }
 _EXIF_ORIENTATION = 0x0112
 
-# PIL reports broken data by any of these.
+# Exceptions that Pillow raises for broken data
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, struct.error)
 
 
-def list_photos(folder):
-    """The photos of a folder, sorted by name: every common image type, in upper or lower case, and HEIC.
+def list_photos(folder: Path) -> list[Path]:
+    """The photos in a folder, sorted by name: files of all common image types, and of HEIC.
 
-    Subfolders and hidden files are left out.
-    Raises InputError when the folder is missing, is not a folder, or holds no photo.
+    Suffixes may be in upper or lower case. Subfolders and hidden files are left out.
+    Raises InputError if the folder is missing, is not a folder, cannot be read, or has no photo.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -53,15 +51,28 @@ def list_photos(folder):
     return photos
 
 
-def read_photo(path, reduce=1):
-    """Read a photo as (H, W, 3) uint8 RGB, upright by its EXIF orientation, transparency over white.
+def open_image(path: Path) -> Image.Image:
+    """Open an image file of any size, like `Image.open`: its pixels are not read yet.
 
-    reduce: 1, 2, 4 or 8, by which the photo is made smaller, sizes rounded up. JPEG is decoded the faster for it.
-    Raises InputError when the file is missing, is no photo, is broken, or has over 500 megapixels.
+    Pillow warns about images of 90 megapixels and refuses those of twice as many, but some cameras make larger ones.
+    """
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_photo(path: Path, reduce: int = 1) -> np.ndarray:
+    """Read a photo as (H, W, 3) uint8 RGB, upright by its EXIF orientation, transparent parts over white.
+
+    reduce: 1, 2, 4 or 8; width and height are divided by it and rounded up. It makes reading JPEG files faster.
+    Raises InputError if the file is missing, is not a photo, is broken, or has more than 500 megapixels.
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{path} has {image.width} x {image.height} pixels: "
                                  f"at most {MAX_PIXELS // 10**6} megapixels can be read, make it smaller")
@@ -85,15 +96,16 @@ def read_photo(path, reduce=1):
     return np.array(image)
 
 
-def _orientation(image):
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation; None if there is none, or if it is broken, which is no reason to refuse the pixels."""
     try:
         return image.getexif().get(_EXIF_ORIENTATION)
-    except BROKEN:  # no reason to refuse good pixels
+    except BROKEN:
         return None
 
 
-def _to_rgb(image):
-    """Any mode of PIL's as RGB, alpha over white, deep grey values scaled to 8 bit."""
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB: transparent parts over white, grey values of more than 8 bit scaled to 8 bit."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
     if image.has_transparency_data:
@@ -103,8 +115,11 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def _to_8_bit(image):
-    """Deep grey, integer or float, as 8 bit; if the mode leaves the range open, the smallest common one."""
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey values of more than 8 bit, integer or float, scaled to 8 bit.
+
+    White is the smallest usual value (1, 255 or 65535, as far as the mode allows) that no pixel exceeds.
+    """
     grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0).clip(0)
     whites = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
     white = next((white for white in whites if grey.max() <= white), grey.max())

@@ -1,9 +1,10 @@
-"""Skin attention mask: how likely each pixel's colour is skin."""
+"""Skin attention mask: the probability that each pixel's colour is that of skin."""
+from collections.abc import Callable
 
 import numpy as np
 
 PRIOR_SKIN = 0.8
-# Gaussian components: weight, mean (Y, Cb, Cr), inverse covariance and determinant of the covariance.
+# Components of the two mixtures of Gaussians: weight, mean (Y, Cb, Cr), inverse and determinant of the covariance
 SKIN = [
     (0.24063933, [113.71862, 103.39613, 164.08226],
      [[0.0019472069, 0.0020450759, -0.00060243998],
@@ -48,15 +49,16 @@ NONSKIN = [
       [0.0001277743, 0.1052837, 0.23468947]],
      133097.63),
 ]
-_BLOCK = 1 << 11
+_BLOCK = 1 << 11   # pixels that are computed at once, few enough for the processor's cache
 
 # BT.601 studio range: (Y, Cb, Cr) = YCBCR @ (R, G, B) / 255 + (16, 128, 128).
 YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]) / 255
 YCBCR_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
-def _standardise():
-    """Per component: map and shift from RGB to a unit Gaussian, log(prior * weight / sqrt(determinant))."""
+def _standardise() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the eight components: the linear maps (24, 3) and shifts (24, 1) that turn RGB 0..255 into coordinates in
+    which the Gaussian has mean 0 and covariance 1, and log(prior * weight / sqrt(determinant)) (8, 1)."""
     maps, shifts, logs = [], [], []
     for prior, mixture in ((PRIOR_SKIN, SKIN), (1 - PRIOR_SKIN, NONSKIN)):
         for weight, mean, inverse, determinant in mixture:
@@ -67,24 +69,24 @@ def _standardise():
     return np.concatenate(maps), np.concatenate(shifts)[:, None], np.array(logs)[:, None]
 
 
-_MAPS, _SHIFTS, _LOGS = _standardise()  # (24, 3), (24, 1), (8, 1)
+_MAPS, _SHIFTS, _LOGS = _standardise()
 
 
-def skin_posterior(rgb):
-    """(..., 3) uint8 RGB -> (...) float64 in 0..1, the probability that the colour is skin.
+def skin_posterior(rgb: np.ndarray) -> np.ndarray:
+    """The probability (...) float64 0..1 that colours (..., 3) uint8 RGB are those of skin.
 
-    Two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
+    It is the posterior of two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
     """
     return _in_blocks(_posterior, rgb, np.float64)
 
 
-def skin_mask(rgb):
-    """(..., 3) uint8 RGB -> (...) uint8: the skin posterior in 255ths, as it is kept in files."""
+def skin_mask(rgb: np.ndarray) -> np.ndarray:
+    """The same probability as (...) uint8 0..255, as mask files hold it, of colours (..., 3) uint8 RGB."""
     return _in_blocks(lambda colours: np.rint(255 * _posterior(colours)), rgb, np.uint8)
 
 
-def _in_blocks(function, rgb, dtype):
-    """`function` of the colours, in blocks that stay in the processor's cache."""
+def _in_blocks(function: Callable[[np.ndarray], np.ndarray], rgb: np.ndarray, dtype: type) -> np.ndarray:
+    """The values (...) of a function of colours (P, 3), for colours (..., 3), computed in blocks."""
     rgb = np.asarray(rgb)
     colours = rgb.reshape(-1, 3)
     values = np.empty(len(colours), dtype)
@@ -94,10 +96,10 @@ def _in_blocks(function, rgb, dtype):
     return values.reshape(rgb.shape[:-1])
 
 
-def _posterior(colours):
-    """(P, 3) RGB in 0..255 -> (P,)"""
+def _posterior(colours: np.ndarray) -> np.ndarray:
+    """Probabilities (P,) of colours (P, 3) float64 RGB 0..255."""
     distances = np.square(_MAPS @ colours.T + _SHIFTS).reshape(8, 3, -1).sum(axis=1)
     logs = _LOGS - distances / 2
-    # Relative to the likeliest component, so that rare colours don't end as 0 / 0.
+    # Relative to the component that is most probable, so that no colour gives 0 / 0.
     densities = np.exp(logs - logs.max(axis=0))
     return densities[:4].sum(axis=0) / densities.sum(axis=0)

@@ -21,21 +21,22 @@ C0, C1, C2 = 1 / math.sqrt(4 * math.pi), math.sqrt(3 / (4 * math.pi)), 3 * math.
 AMBIENT = 0.8   # added to band 0 of each channel, so that zero coefficients are a plain white light
 
 
-class Face(NamedTuple):
-    """A batch of faces as a camera sees them."""
+class PosedFaces(NamedTuple):
+    """A batch of B faces as a camera sees them."""
     vertices: torch.Tensor    # (B, N, 3) camera coordinates, decimetres
     albedo: torch.Tensor      # (B, N, 3) RGB, about 0..1
     color: torch.Tensor       # (B, N, 3) RGB, albedo x light, about 0..1
-    landmarks: torch.Tensor   # (B, 68, 2) px in the crop, y up
+    landmarks: torch.Tensor   # (B, 68, 2) px in the crop, y up, see models/coordinates.py
 
 
 class FaceModel(nn.Module):
     """A morphable model in the layout of BFM_model_front.mat (any number of vertices N and triangles F).
 
-    data: dict of arrays: meanshape (1, 3N) decimetres, meantex (1, 3N) 0..255, idBase (3N, <=80), exBase
-    (3N, <=64), texBase (3N, <=80), and 1-based tri (F, 3), point_buf (N, 8), keypoints (1, 68), frontmask2_idx,
-    tri_mask2 (indices into frontmask2_idx), skinmask (1, N).
-    focal: of the camera, whose image is the crop, px. camera_d: distance of the eye from the origin, decimetres.
+    data: dict of arrays: meanshape (1, 3N) decimetres; meantex (1, 3N) 0..255; idBase (3N, <=80), exBase (3N, <=64)
+    and texBase (3N, <=80), whose coefficients have a standard deviation of 1; skinmask (1, N), 1 on skin; and indices
+    that count from 1: tri (F, 3), point_buf (N, 8), keypoints (1, 68), frontmask2_idx (n, 1), and tri_mask2 (m, 3),
+    which counts within frontmask2_idx. `load_face_model_data` returns and checks them.
+    focal: focal length of the camera, whose image is the crop, px. camera_d: its distance from the origin, decimetres.
     """
 
     def __init__(self, data: dict[str, np.ndarray], focal: float = 1015, camera_d: float = 10):
@@ -60,7 +61,10 @@ class FaceModel(nn.Module):
 
     def shape(self, identity: torch.Tensor, expression: torch.Tensor,
               vertices: torch.Tensor | None = None) -> torch.Tensor:
-        """Unposed shape (B, N, 3) of identity (B, 80) and expression (B, 64), or only its rows `vertices`."""
+        """Unposed shape (B, N, 3) decimetres of identity (B, 80) and expression (B, 64).
+
+        vertices: (V,) int64, the vertices to compute; the result is (B, V, 3) then. None: all.
+        """
         mean, base = self.mean_shape, self.shape_base
         if vertices is not None:
             coordinates = (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()
@@ -73,8 +77,8 @@ class FaceModel(nn.Module):
         return torch.addmm(self.mean_tex, texture, self.tex_base).view(len(texture), -1, 3) / 255
 
     def normals(self, shape: torch.Tensor) -> torch.Tensor:
-        """Unit vertex normals (B, N, 3) of a shape (B, N, 3): the normalised sum of the unit normals of the
-        triangles round each vertex."""
+        """Vertex normals (B, N, 3) of unit length of a shape (B, N, 3): the normalised sum of the unit normals of the
+        triangles around each vertex."""
         return vertex_normals(shape, self.tri, self.point_buf)
 
     def color(self, albedo: torch.Tensor, normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
@@ -82,31 +86,40 @@ class FaceModel(nn.Module):
         return albedo * light(normals, gamma)
 
     def to_camera(self, shape: torch.Tensor, angle: torch.Tensor, trans: torch.Tensor) -> torch.Tensor:
-        """Shape (B, V, 3) rotated by angle (B, 3), moved by trans (B, 3), in camera coordinates."""
+        """Camera coordinates (B, V, 3) of a shape (B, V, 3) that is rotated by angle (B, 3), radian, and then moved by
+        trans (B, 3), decimetres."""
         return camera_to_world(shape @ rotation(angle) + trans[:, None], self.camera_d)
 
     def project(self, vertices: torch.Tensor) -> torch.Tensor:
-        """Camera coordinates (B, V, 3) -> (B, V, 2) px in the crop, y up."""
+        """Camera coordinates (B, V, 3) -> (B, V, 2) px in the crop, y up.
+
+        They are those of the published method: half a pixel right of and above the centres of the pixels where the
+        renderer draws the same points, see models/coordinates.py.
+        """
         return self.focal * vertices[..., :2] / vertices[..., 2:] + CROP_SIZE / 2
 
     def landmarks(self, coeffs: torch.Tensor) -> torch.Tensor:
-        """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257), from 68 vertices alone."""
+        """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257). Computes 68 vertices only."""
         c = split(coeffs)
         shape = self.shape(c["id"], c["exp"], self.keypoints)
         return self.project(self.to_camera(shape, c["angle"], c["trans"]))
 
-    def forward(self, coeffs: torch.Tensor) -> Face:
-        """The faces of coeffs (B, 257)."""
+    def forward(self, coeffs: torch.Tensor) -> PosedFaces:
+        """The posed and lit faces of coeffs (B, 257)."""
         c = split(coeffs)
         shape = self.shape(c["id"], c["exp"])
         vertices = self.to_camera(shape, c["angle"], c["trans"])
         albedo = self.albedo(c["tex"])
         color = self.color(albedo, self.normals(shape) @ rotation(c["angle"]), c["gamma"])
-        return Face(vertices, albedo, color, self.project(vertices[:, self.keypoints]))
+        return PosedFaces(vertices, albedo, color, self.project(vertices[:, self.keypoints]))
 
 
 def rotation(angle: torch.Tensor) -> torch.Tensor:
-    """(B, 3, 3) matrices for row vectors, `v @ R`: rotations by angle (B, 3), radian, about x, then y, then z."""
+    """Matrices (B, 3, 3) that rotate by angle (B, 3), radian, about the x axis, then y, then z.
+
+    They are for row vectors: `vertices @ matrices`. All rotations are right-handed: a positive angle about z, which
+    points to the viewer, turns a face counterclockwise.
+    """
     zero, one = torch.zeros_like(angle[:, 0]), torch.ones_like(angle[:, 0])
     (sx, sy, sz), (cx, cy, cz) = angle.sin().unbind(1), angle.cos().unbind(1)
     rx = torch.stack([one, zero, zero, zero, cx, -sx, zero, sx, cx], 1).view(-1, 3, 3)
@@ -116,7 +129,7 @@ def rotation(angle: torch.Tensor) -> torch.Tensor:
 
 
 def light_basis(normals: torch.Tensor) -> torch.Tensor:
-    """The nine spherical-harmonics values (..., 9) of unit normals (..., 3)."""
+    """The nine spherical-harmonics basis values (..., 9) of unit normals (..., 3)."""
     x, y, z = normals.unbind(-1)
     return torch.stack([
         torch.full_like(x, A0 * C0), -A1 * C1 * y, A1 * C1 * z, -A1 * C1 * x,
@@ -125,12 +138,12 @@ def light_basis(normals: torch.Tensor) -> torch.Tensor:
 
 
 def light_bands(gamma: torch.Tensor) -> torch.Tensor:
-    """Light (..., 3, 9) per colour channel and band, of gamma (..., 27) and the ambient light."""
+    """Light per colour channel and band (..., 3, 9): gamma (..., 27) plus the ambient light."""
     return gamma.unflatten(-1, (3, 9)) + AMBIENT * torch.eye(9, device=gamma.device, dtype=gamma.dtype)[0]
 
 
 def light(normals: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
-    """Light (B, N, 3) per colour channel that falls on unit normals (B, N, 3) under gamma (B, 27)."""
+    """Light per colour channel (B, N, 3) on surfaces with unit normals (B, N, 3) under gamma (B, 27)."""
     return light_basis(normals) @ light_bands(gamma).transpose(-1, -2)
 
 
@@ -139,7 +152,7 @@ def _zero_based(indices: np.ndarray) -> np.ndarray:
 
 
 def _basis(columns: np.ndarray, size: int) -> np.ndarray:
-    """(3N, k) -> (size, 3N): one contiguous row a component; the components a smaller model lacks are zero."""
+    """(3N, k) -> (size, 3N), so that each component is a contiguous row. Missing components are 0, surplus ones go."""
     rows = np.zeros((size, columns.shape[0]), np.float32)
     rows[:min(size, columns.shape[1])] = columns.T[:size]
     return rows

@@ -1,7 +1,8 @@
-"""Fit of the 257 coefficients to one photo each, by the method's own losses."""
+"""Fits the 257 coefficients of a face to one photo, by the method's own losses."""
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from models import losses
@@ -10,27 +11,37 @@ from models.color_fit import ColorFit
 from models.face_model import FaceModel
 from models.renderer import MeshRenderer
 
-# Weights of the losses; id, exp and tex are those within reg. Those of colour and landmarks are the method's for
-# training. The priors weigh a third or less of theirs: here a photo is all there is, not one of many in a batch.
-WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
-# Adam's step sizes in the landmark stage and in the photometric stage.
+# Weights of the losses. id, exp and tex are multiplied by reg. Those of color and lm are the method's for training. The
+# others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns from
+# many photos at once, a fit has to take all from one.
+FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
+# Adam's step sizes by the part of the coefficients: in the fit to landmarks alone, and in that to landmarks and colour.
 LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
 PHOTO_STEPS = {"id": 0.12, "exp": 0.12, "tex": 0.05, "angle": 0.006, "gamma": 0.01, "trans": 0.006}
 
 
-class Fitter:
-    """Optimises the coefficients of a batch of photos: first pose, shape and expression by the landmarks alone, then
-    everything by colour too, at half resolution and then at full resolution. weights: see WEIGHTS."""
+class Fitter(nn.Module):
+    """Optimises the coefficients of a batch of faces, each for its photo.
 
-    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float] = WEIGHTS):
+    It works in four stages: pose, shape and expression by the landmarks alone; albedo and light by `ColorFit`;
+    everything by landmarks and colour at half the resolution; the same at full resolution with smaller steps.
+
+    weights: of the losses, by the names of FIT_WEIGHTS.
+    """
+
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, weights: dict[str, float] = FIT_WEIGHTS):
+        super().__init__()
         self.face_model, self.renderer, self.weights = face_model, renderer, weights
         self.color_fit = ColorFit(face_model, renderer, weights)
 
-    def __call__(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
-                 iterations: int) -> torch.Tensor:
-        """coeffs (B, 257) to start from, photos (B, 3, 224, 224) RGB 0..1, landmarks (B, 68, 2) px y up, attention
-        (B, 1, 224, 224) 0..1: how much a pixel counts. Returns coefficients (B, 257); no face's loss is higher than
-        at the start."""
+    def forward(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
+                iterations: int) -> torch.Tensor:
+        """Fitted coefficients (B, 257). The loss of no face is higher than at the start.
+
+        coeffs: (B, 257), what to start from. photos: (B, 3, 224, 224) RGB 0..1. landmarks: (B, 68, 2) px in the crop,
+        y up. attention: (B, 1, 224, 224) 0..1, how much a pixel counts. iterations: Adam's steps on landmarks and
+        colour; there are twice as many on the landmarks alone.
+        """
         small_photos, small_attention = avg_pool2d(photos, 2), avg_pool2d(attention, 2)
 
         def coarse_loss(c):
@@ -53,7 +64,8 @@ class Fitter:
         return torch.where(better[:, None], fitted, start)
 
     def landmark_terms(self, coeffs: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
-        """Landmark loss and regularisation (B,) of coeffs (B, 257)."""
+        """Weighted landmark loss plus regularisation, per face (B,), of coeffs (B, 257) and landmarks (B, 68, 2) px in
+        the crop, y up."""
         w = self.weights
         predicted = self.face_model.landmarks(coeffs)
         lm = each(losses.landmark_loss, predicted, landmarks)
@@ -62,7 +74,11 @@ class Fitter:
 
     def loss(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor
              ) -> torch.Tensor:
-        """The whole loss (B,) of coeffs (B, 257)."""
+        """The weighted sum of all losses, per face (B,).
+
+        coeffs: (B, 257). photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px in the 224 x 224 crop,
+        y up. attention: (B, 1, S, S) 0..1.
+        """
         w, model = self.weights, self.face_model
         face = model(coeffs)
         mask, _, image = self.renderer(face.vertices, model.tri, face.color, photos.shape[-1])
@@ -74,13 +90,16 @@ class Fitter:
 
 
 def each(loss: Callable, *batches: torch.Tensor) -> torch.Tensor:
-    """The loss of every sample by itself (B,)."""
+    """The loss of every sample separately (B,). loss: takes a batch of each of `batches` and returns one number."""
     return torch.stack([loss(*sample) for sample in zip(*(b.split(1) for b in batches), strict=True)])
 
 
 def minimise(loss: Callable, start: torch.Tensor, steps: dict[str, float], iterations: int) -> torch.Tensor:
-    """Adam from `start` (B, 257) on loss(coeffs) -> (B,); steps: the largest step per coefficient, by name. The step
-    decays on a cosine."""
+    """Coefficients (B, 257) after that many of Adam's steps from `start` (B, 257).
+
+    loss: maps coefficients (B, 257) to (B,). steps: the step size at the start, by the part of the coefficients; it
+    falls to 0 like a cosine. A part of step size 0 stays as it is.
+    """
     parts = {name: start[:, SLICES[name]].clone().requires_grad_() for name, step in steps.items() if step}
     optimiser = torch.optim.Adam([{"params": [parts[name]], "lr": steps[name]} for name in parts], betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(iterations, 1))

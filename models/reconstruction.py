@@ -16,7 +16,7 @@ from models.checkpoints import build_regressor, check_camera, load_checkpoint, t
 from models.coefficients import SIZE, SLICES, split
 from models.coordinates import camera_to_world, crop_focal
 from models.face_files import write_face
-from models.face_model import Face, FaceModel
+from models.face_model import FaceModel, PosedFaces
 from models.face_model_files import choose_face_model, load_face_model_data
 from models.fitting import Fitter
 from models.renderer import MeshRenderer
@@ -86,7 +86,7 @@ def build_face_model(options, antialias: bool = False) -> tuple[FaceModel, MeshR
     return FaceModel(data, focal, camera_d=options.camera_d), renderer
 
 
-def render_over(renderer: MeshRenderer, face_model: FaceModel, face: Face, photos: torch.Tensor) -> torch.Tensor:
+def render_over(renderer: MeshRenderer, face_model: FaceModel, face: PosedFaces, photos: torch.Tensor) -> torch.Tensor:
     """The faces drawn over photos (B, 3, 224, 224) RGB 0..1 -> (B, 224, 224, 3) uint8."""
     mask, _, image = renderer(face.vertices, face_model.tri, face.color)
     overlay = (image + (1 - mask) * photos).clamp(0, 1)

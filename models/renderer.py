@@ -1,4 +1,4 @@
-"""Meshes in camera coordinates -> images, by the rasteriser."""
+"""Renders meshes, given in camera coordinates, with the rasteriser."""
 import warnings
 from types import ModuleType
 
@@ -12,24 +12,25 @@ from util.files import InputError
 
 
 def choose_rasteriser(renderer: str, device: torch.device) -> tuple[ModuleType, object]:
-    """The operations of nvdiffrast.torch, and a context for them on the device.
+    """The package with the operations of nvdiffrast.torch, and its context for a device.
 
-    renderer: "portable": the package of this repository; "nvidia": NVIDIA's own, which needs a GPU; "auto": NVIDIA's
-    on a GPU where it is installed, else the portable one. Raises InputError where NVIDIA's is asked for in vain.
+    renderer: "portable": the package of this repository; "nvidia": NVIDIA's package, which needs a GPU; "auto":
+    NVIDIA's on a GPU if it is installed, otherwise the portable one. Raises InputError if NVIDIA's is requested but
+    cannot be used.
     """
     nvidia = None
     if renderer == "nvidia" and device.type != "cuda":
-        raise InputError(f"--renderer=nvidia: NVIDIA's nvdiffrast draws on a GPU alone, and {device} computes here; "
-                         "name a GPU with --gpu_ids, or leave the option out")
+        raise InputError(f"--renderer=nvidia: NVIDIA's nvdiffrast needs a GPU, and this run computes on {device}; "
+                         "choose a GPU with --gpu_ids, or leave the option out")
     if renderer != "portable" and device.type == "cuda":
         try:
             nvidia = find_nvidia()
-        except Exception as error:   # a broken installation may raise anything
+        except Exception as error:   # a broken installation may raise any exception
             problem = f"NVIDIA's nvdiffrast is installed but cannot be imported: {error}"
             if renderer == "nvidia":
                 raise InputError(f"--renderer=nvidia: {problem}; reinstall it, or leave the option out") from error
-            warnings.warn(f"{problem}; the portable rasteriser takes its place (--renderer=portable asks for it)",
-                          stacklevel=2)
+            warnings.warn(f"{problem}; the portable rasteriser is used instead (--renderer=portable avoids this "
+                          "warning)", stacklevel=2)
     if nvidia:
         return nvidia, nvidia.RasterizeCudaContext(device=device)
     if renderer == "nvidia":
@@ -39,11 +40,11 @@ def choose_rasteriser(renderer: str, device: torch.device) -> tuple[ModuleType, 
 
 
 class MeshRenderer:
-    """Perspective camera of the face model: its image is the crop, or that at another size; focal: px in the crop.
+    """Renders meshes as the camera of the face model sees them. The image is the crop, at any resolution.
 
-    z_near, z_far: the nearest and farthest visible distance from the eye, decimetres. renderer: see
-    `choose_rasteriser`. antialias: pixels at silhouettes show the face by the share it covers of them, so that
-    images pull the outlines too.
+    focal: focal length of the camera, px of the 224 x 224 crop. z_near, z_far: smallest and largest visible distance
+    from the camera, decimetres. renderer: see `choose_rasteriser`. antialias: whether pixels at a silhouette mix the
+    colours by the share that the mesh covers, which gives the silhouette a gradient.
     """
 
     def __init__(self, focal: float = 1015, z_near: float = 5, z_far: float = 15,
@@ -56,10 +57,10 @@ class MeshRenderer:
                                         [0, 0, 1, 0]])
         self.renderer, self.antialias = renderer, antialias
         self.rasterisers = {}
-        self.topologies = WeakTensorKeyDictionary()
+        self.topologies = WeakTensorKeyDictionary()   # by the tensor of triangles
 
     def rasteriser(self, device: torch.device) -> tuple[ModuleType, object]:
-        """`choose_rasteriser` for a device, chosen once."""
+        """The result of `choose_rasteriser` for a device. It is computed once per device. Raises InputError."""
         if device not in self.rasterisers:
             self.rasterisers[device] = choose_rasteriser(self.renderer, device)
         return self.rasterisers[device]
@@ -70,18 +71,26 @@ class MeshRenderer:
         return (homogeneous @ self.projection.to(vertices).T).contiguous()
 
     def rasterize(self, vertices: torch.Tensor, tri: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
-        """What each pixel sees (B, size, size, 4), see nvdiffrast.torch.rasterize."""
+        """What each pixel sees: (B, size, size, 4), see nvdiffrast.torch.rasterize. Row 0 is the top of the picture.
+
+        vertices: (B, N, 3) camera coordinates, decimetres. tri: (F, 3) int32. size: width and height, px.
+        """
         return self._rasterize(self.clip(vertices), tri, size)
 
     def __call__(self, vertices: torch.Tensor, tri: torch.Tensor, attributes: torch.Tensor | None = None,
                  size: int = CROP_SIZE) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Vertices (B, N, 3) in camera coordinates, triangles (F, 3) int32, attributes (B, N, C) ->
-        mask (B, 1, S, S) 0 or 1, depth (B, 1, S, S) decimetres from the eye (0 off the face), and the attributes'
-        image (B, C, S, S) (0 off the face; None without attributes). Row 0 is the top of the picture.
+        """Render a batch of meshes. Returns mask, depth and image.
 
-        With antialiasing the mask is the share of a pixel that the face covers, the image its colour times that
-        share, and both have gradients by the outlines; `image + (1 - mask) * photo` is the face over a photo, with
-        and without. Depth stays that of pixel centres.
+        vertices: (B, N, 3) camera coordinates, decimetres. tri: (F, 3) int32. attributes: (B, N, C), such as colours,
+        or None. size: width and height S, px.
+
+        mask: (B, 1, S, S), 1 where the mesh covers the centre of the pixel, else 0.
+        depth: (B, 1, S, S) decimetres from the camera along its axis, at the centre of the pixel; 0 off the mesh.
+        image: (B, C, S, S) interpolated attributes; 0 off the mesh; None without attributes.
+        Row 0 is the top of the picture.
+
+        With antialiasing, mask is the share of a pixel that the mesh covers, and image is multiplied by that share. In
+        both cases `image + (1 - mask) * photo` is the mesh drawn over a photo. Depth is not antialiased.
         """
         rasteriser, _ = self.rasteriser(vertices.device)
         clip = self.clip(vertices)
@@ -101,7 +110,7 @@ class MeshRenderer:
         return rasteriser.rasterize(context, clip, tri, (size, size), grad_db=False)[0]
 
     def _topology(self, tri: torch.Tensor) -> object:
-        """Which triangles share edges; found once for each list of triangles."""
+        """Which triangles share edges, as the rasteriser wants it. It is computed once per list of triangles."""
         if tri not in self.topologies:
             self.topologies[tri] = self.rasteriser(tri.device)[0].antialias_construct_topology_hash(tri)
         return self.topologies[tri]

@@ -1,4 +1,4 @@
-"""A face model with fewer vertices, to render small pictures quickly."""
+"""Makes a face model with fewer vertices, which small pictures of it are rendered from quickly."""
 import copy
 
 import numpy as np
@@ -9,10 +9,11 @@ from models.open_face_model import point_buffer
 
 
 def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
-    """The face model on a choice of its vertices, with about so many triangles, or as it is where it has no more.
+    """A copy of the face model with some of its vertices and about that many triangles.
 
-    Quadric edge collapse on the mean face; each new vertex is the old one nearest to it among those it stands for,
-    so that every coefficient keeps its effect. Its keypoints are the nearest vertices left.
+    Returns the face model itself if it has no more triangles than that. The mean face is simplified by quadric edge
+    collapse, which merges groups of neighbouring vertices. Each group is replaced by its vertex that lies nearest to
+    the merged position, so all coefficients keep their meaning. Keypoints are replaced in the same way.
     """
     import fast_simplification
     if len(face_model.tri) <= triangles:
@@ -23,7 +24,7 @@ def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
     merged, faces, stands_for = fast_simplification.replay_simplification(points, tri, collapses)
     by_distance = np.argsort(-np.linalg.norm(points - merged[stands_for], axis=1), kind="stable")
     chosen = np.zeros(len(merged), np.int64)
-    chosen[stands_for[by_distance]] = by_distance            # the nearest comes last and stays
+    chosen[stands_for[by_distance]] = by_distance            # of several values the last one stays: the nearest
     rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
 
     small = copy.deepcopy(face_model)

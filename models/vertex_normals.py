@@ -1,5 +1,7 @@
-"""Unit normals of a mesh's vertices, with gradients: Warp kernels, since gathering round each vertex is what PyTorch
-does slowest."""
+"""Unit normals of a mesh's vertices, with gradients.
+
+Warp kernels compute them, because PyTorch is slow at gathering the triangles around each vertex.
+"""
 
 import torch
 import warp as wp
@@ -10,11 +12,12 @@ wp.set_module_options({"enable_backward": False})
 
 
 def vertex_normals(shape: torch.Tensor, tri: torch.Tensor, point_buf: torch.Tensor) -> torch.Tensor:
-    """Vertex normals (B, N, 3) of shapes (B, N, 3) float32: the normalised sum of the unit normals, normalised
-    cross(v1 - v2, v2 - v3), of the triangles round each vertex.
+    """Vertex normals (B, N, 3) of unit length: the normalised sum of the unit normals of the triangles around each
+    vertex.
 
-    tri (F, 3) int32; point_buf (N, 8) int32: the triangles round each vertex, F where there are fewer.
-    A triangle without area and a vertex without triangles have the normal 0.
+    shape: (B, N, 3) float32, in any unit; it gets a gradient. tri: (F, 3) int32; the normal of a triangle with the
+    corners v1, v2, v3 points along cross(v1 - v2, v2 - v3). point_buf: (N, K) int32, the triangles around each vertex,
+    padded with F. A triangle without area and a vertex without triangles have the normal 0.
     """
     return _VertexNormals.apply(shape.contiguous(), tri, point_buf)
 
@@ -60,7 +63,7 @@ def _vertex(shape: wp.array3d(dtype=wp.float32), item: int, vertex: int):
 
 @wp.func
 def _normalised(v: wp.vec3):
-    """The unit vector and the length; 0 of a vector without length."""
+    """The unit vector and the length. The unit vector of a vector without length is 0."""
     length = wp.length(v)
     scale = 1.0 / wp.max(length, 1.0e-12)
     return wp.vec4(v[0] * scale, v[1] * scale, v[2] * scale, length)
@@ -68,7 +71,7 @@ def _normalised(v: wp.vec3):
 
 @wp.func
 def _through_normalised(grad: wp.vec3, unit: wp.vec4):
-    """The gradient of a vector from that of its unit vector."""
+    """The gradient of a vector, given the gradient of its unit vector, and the unit vector and the length."""
     n = wp.vec3(unit[0], unit[1], unit[2])
     if unit[3] <= 1.0e-12:
         return wp.vec3(0.0, 0.0, 0.0)

@@ -1,24 +1,25 @@
-"""The files that users of the original method have: what each is for and where it comes from. None is needed.
+"""The optional files that users of the original method have: what each is for and where it comes from.
 
-`python -m datasets.check_assets` lists which of them are there and whether what they hold is sound.
+`python -m datasets.check_assets` tells which of them are there, and whether their contents are valid.
 """
 from dataclasses import dataclass
 from pathlib import Path
 
 ORIGINAL = "https://github.com/sicxu/Deep3DFaceRecon_pytorch"
-WHERE = "python -m datasets.check_assets tells where"
+WHERE = "python -m datasets.check_assets tells where"   # ends messages about missing or broken files
 _BESIDE = f"{ORIGINAL}, folder BFM (terms as stated there)"
 
 
 @dataclass(frozen=True)
 class Asset:
-    name: str           # its place in --bfm_folder or --checkpoints_dir
+    """An optional file."""
+    name: str           # its path in --bfm_folder or --checkpoints_dir
     purpose: str
-    source: str         # page, name of the file there, licence
-    pattern: str = ""   # of its place, where it may have other names
+    source: str         # web page, name of the file there, licence
+    pattern: str = ""   # glob pattern of the paths that it may have, if there are several
 
     def missing(self, path: Path) -> str:
-        """What to say when it is not at that place."""
+        """The message for a user who needs it at that path, where it is not."""
         return f"{path} is missing, {self.purpose}: get it from {self.source}"
 
 
@@ -36,11 +37,11 @@ BASEL = (MORPHABLE_MODEL, EXPRESSIONS, EXPRESSION_SPREAD, FRONT_CHOICE, EXPRESSI
 
 BASEL_FRONT = Asset(
     "BFM_model_front.mat", "the Basel model's face, which published networks predict",
-    "the six files above: it is derived on first use and kept")
-STANDARD_LANDMARKS = Asset(
-    "similarity_Lm3D_all.mat", "the standard landmarks, which are also built in: this file is not read", _BESIDE)
+    "the six files above: it is derived from them on first use and saved")
+STANDARD_LANDMARK_DETECTOR = Asset(
+    "similarity_Lm3D_all.mat", "the standard landmarks; they are built in, so this file is not read", _BESIDE)
 OPEN_MODEL = Asset(
-    "open_face_model.npz", "the open face model, taken where there is no Basel model",
+    "open_face_model.npz", "the open face model, used if there is no Basel model",
     "this repository, folder BFM (CC0)")
 
 CHECKPOINT = Asset(
@@ -48,20 +49,20 @@ CHECKPOINT = Asset(
     f"{ORIGINAL}, the pre-trained model of its README (for the Basel model; terms as stated there), or train one",
     "*/epoch_*.pth")
 IMAGENET = Asset(
-    "init_model/resnet50-0676ba61.pth", "what training starts from (--init_path)",
-    "torchvision, weights IMAGENET1K_V1 of the network (--net_recon); the address of ResNet50's python -c \"from "
-    "torchvision.models import ResNet50_Weights as w; print(w.IMAGENET1K_V1.url)\" prints (trained on ImageNet, for "
+    "init_model/resnet50-0676ba61.pth", "the weights that training starts from (--init_path)",
+    "torchvision, weights IMAGENET1K_V1 of the network (--net_recon). For ResNet50, this prints the address: python -c "
+    "\"from torchvision.models import ResNet50_Weights as w; print(w.IMAGENET1K_V1.url)\" (trained on ImageNet, for "
     "research)",
     "init_model/*.pth")
 RECOGNITION = Asset(
-    "recog_model/ms1mv3_arcface_r50_fp16/backbone.pth", "whose face it is, in training (--net_recog_path)",
+    "recog_model/ms1mv3_arcface_r50_fp16/backbone.pth", "the recognition network for training (--net_recog_path)",
     "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch, model zoo, "
     "ms1mv3_arcface_r50_fp16 (for research, not for commerce)",
     "recog_model/*/*.pth")
-LANDMARKS = Asset(
-    "lm_model/68lm_detector.pb", "the original's detector of 68 landmarks; without it dlib finds them",
+LANDMARK_DETECTOR = Asset(
+    "lm_model/68lm_detector.pb", "the original's detector of 68 landmarks, used instead of the built-in one",
     f"{ORIGINAL}, the landmark detector of its README (terms as stated there)")
-LANDMARKS_BOX = Asset("lm_model/BBRegressorParam_r.mat", "the crop of that detector",
+LANDMARK_DETECTOR_BOX = Asset("lm_model/BBRegressorParam_r.mat", "the network that places the crop of that detector",
                       f"{ORIGINAL} (terms as stated there)")
-LANDMARKS_MEAN = Asset("lm_model/test_mean_face.txt", "the mean face of that detector",
+LANDMARK_DETECTOR_MEAN = Asset("lm_model/test_mean_face.txt", "the mean face of that detector",
                        f"{ORIGINAL} (terms as stated there)")

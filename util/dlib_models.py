@@ -1,4 +1,4 @@
-"""Finds the trained models for dlib, which the package face_recognition_models brings."""
+"""Finds the trained models for dlib, which are installed with the package face_recognition_models."""
 import importlib.util
 from pathlib import Path
 
@@ -8,7 +8,7 @@ PACKAGE = "face_recognition_models"
 
 
 def dlib_model_file(name: str) -> Path:
-    """The path of a model file of dlib's. The package is not imported, because that would need an old setuptools.
+    """The path of one of the package's model files. It is not imported, because that would need an old setuptools.
 
     Raises InputError if the package is not installed or lacks the file.
     """

@@ -1,6 +1,6 @@
-"""Reading arrays of real numbers from MATLAB files (The MathWorks: MAT-File Format, Level 5).
+"""Reads arrays of real numbers from MATLAB files (The MathWorks: MAT-File Format, Level 5).
 
-SciPy reads more kinds of content, but some damaged files crash it, and the whole process with it.
+SciPy reads more kinds of content, but some damaged files make it crash the whole process.
 """
 import math
 import mmap
@@ -14,6 +14,7 @@ import numpy as np
 from util import assets
 from util.files import InputError
 
+# Numbers that the format defines: types of elements, types of stored numbers, classes of arrays, a flag.
 _COMPRESSED, _MATRIX = 15, 14
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
@@ -21,14 +22,18 @@ _COMPLEX = 0x800
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
-    """The variables of a MATLAB file that `shapes` names, each of finite real numbers and of its shape, where None
-    stands for any length. Raises InputError."""
+    """The variables of a MATLAB file that `shapes` names, as arrays by name.
+
+    shapes: the shape that each must have, where None stands for any length.
+    Raises InputError, which names the file, if it cannot be read, if a variable is missing, or if one has another shape
+    or is not of finite real numbers.
+    """
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         values = dict(_variables(data, shapes))
-    except Exception as error:   # whatever a broken file leads to
-        kind = "it is an HDF5 file, not one of MATLAB 5" if is_hdf5(path) else "it is incomplete, or no MATLAB file"
+    except Exception as error:   # for a broken file, exceptions of many kinds
+        kind = "it is an HDF5 file, not a MATLAB 5 file" if is_hdf5(path) else "it is incomplete, or not a MATLAB file"
         raise InputError(f"{path} cannot be read: {kind} ({error}); get it again, {assets.WHERE}") from error
     missing = [name for name in shapes if name not in values]
     if missing:
@@ -43,12 +48,12 @@ def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str,
             raise InputError(f"{path} is broken or another file: {name} is {' x '.join(map(str, array.shape))}, "
                              f"not {wanted}")
         if not np.isfinite(array).all():
-            raise InputError(f"{path} is broken: {name} has values that are no numbers")
+            raise InputError(f"{path} is broken: {name} has values that are not finite")
     return {name: values[name] for name in shapes}
 
 
 def is_hdf5(path: Path) -> bool:
-    """Also of MATLAB 7.3, which puts its own header before."""
+    """Whether the file is in the HDF5 format, as files of MATLAB 7.3 are, which have another header before it."""
     try:
         with path.open("rb") as file:
             return b"\x89HDF\r\n" in file.read(1024)
@@ -57,7 +62,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def _variables(data: mmap.mmap, wanted: dict) -> Iterator[tuple[str, np.ndarray | None]]:
-    """Name of every variable, and its array if it is wanted and of real numbers."""
+    """Yields the name of every variable, with its array if it is in `wanted` and of real numbers, else with None."""
     order = {b"IM": "<", b"MI": ">"}[data[126:128]]
     for kind, content in _elements(memoryview(data)[128:], order):
         if kind not in (_COMPRESSED, _MATRIX):
@@ -81,12 +86,15 @@ def _variables(data: mmap.mmap, wanted: dict) -> Iterator[tuple[str, np.ndarray 
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Data type and content of each element, one after the other."""
+    """Yields the type and the content of each element of the data, in their order.
+
+    order: of the bytes, "<" or ">". Raises ValueError if an element is cut off.
+    """
     place = 0
     while place < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, place)
         start = place + 8
-        if kind >> 16:   # a small one, whose content is in its tag
+        if kind >> 16:   # a small element, whose tag holds the size and the content, too
             kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
         content = data[start:start + size]
         if len(content) < size:

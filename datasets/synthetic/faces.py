@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import trimesh
 from scipy.spatial import cKDTree
 
 from datasets.alignment import FACE_SCALE
@@ -225,11 +224,9 @@ def opacity(face_model: FaceModel) -> torch.Tensor:
     Above the mouth, the face fades into the skull towards the outline of the mesh.
     """
     shape, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
-    edges, uses = np.unique(np.sort(tri[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0, return_counts=True)
-    border = edges[uses == 1]
-    graph = coo_array((np.ones(len(border)), border.T), shape=(len(shape), len(shape)))
-    loops = connected_components(graph, directed=False)[1][border[:, 0]]
-    outline = np.unique(border[loops == np.bincount(loops, minlength=1).argmax()])     # the longest border
+    edges = trimesh.Trimesh(shape, tri, process=False).edges_sorted
+    border = edges[trimesh.grouping.group_rows(edges, require_count=1)]
+    outline = max(trimesh.graph.connected_components(border), key=len)     # the longest border
     outline = outline[shape[outline, 1] > shape[face_model.keypoints[[*MOUTH_CORNERS]].cpu(), 1].mean()]
     distance = cKDTree(shape[outline]).query(shape)[0]
     return torch.from_numpy(np.clip(distance / FADE, 0, 1).astype(np.float32)[:, None]).to(face_model.mean_shape.device)

@@ -148,7 +148,7 @@ def test_a_graph_cannot_write_files(tensorflow, folder, photo):
 
 def test_landmarks_elsewhere_than_the_points_are_refused(tensorflow, folder, photo):
     save_graph(tensorflow, folder, lambda photos: photos[:, 0, 0, :1] * tensorflow.zeros((1, 136)))
-    with pytest.raises(InputError, match="elsewhere than its five points"):
+    with pytest.raises(InputError, match="far from the face's five points"):
         landmark_detector(folder).predict_landmarks(photo, POINTS)
 
 

@@ -1,6 +1,8 @@
 """Every photo a camera, phone or program writes is read as the eye sees it; all else is refused by name."""
 
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from datasets.photos import list_photos, read_photo
+from tests.helpers import ROOT
 from util.files import InputError, atomic_write
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -162,6 +165,17 @@ def test_missing_photo_and_folder_are_refused_by_name(tmp_path):
         read_photo(tmp_path / "gone.png")
     with pytest.raises(InputError, match=tmp_path.name):
         read_photo(tmp_path)
+
+
+def test_pillows_limit_stays_as_it_is_for_others(tmp_path, picture):
+    code = ("import PIL.Image; limit = PIL.Image.MAX_IMAGE_PIXELS; import datasets.photos; "
+            "assert limit and PIL.Image.MAX_IMAGE_PIXELS == limit")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    limit = Image.MAX_IMAGE_PIXELS
+    read_photo(save(picture, tmp_path / "photo.png"))
+    with pytest.raises(InputError):
+        read_photo(tmp_path / "gone.png")
+    assert limit and Image.MAX_IMAGE_PIXELS == limit
 
 
 def test_large_photos_are_read_without_warning_and_bombs_refused(tmp_path):

@@ -107,7 +107,7 @@ def test_where_it_cannot_be_kept_it_is_used_nevertheless(folder):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))   # as a full disk
     try:
-        with pytest.warns(UserWarning, match=f"{DERIVED} cannot be kept"):
+        with pytest.warns(UserWarning, match=f"{DERIVED} cannot be saved"):
             model = load_face_model_data(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -139,7 +139,8 @@ def test_the_models_of_2017_and_2019_are_told_apart(folder, replace):
     with pytest.raises(InputError, match=f"{MORPHABLE} cannot be read: it is an HDF5 file"):
         load_face_model_data(folder)
     (folder / MORPHABLE).rename(folder / "model2019_bfm.h5")
-    with pytest.raises(InputError, match="(?s)model2019_bfm.h5 is none of 2009.*01_MorphableModel.mat is missing"):
+    with pytest.raises(InputError, match="(?s)model2019_bfm.h5 is not the Basel Face Model 2009.*"
+                                         "01_MorphableModel.mat is missing"):
         load_face_model_data(folder)
     with pytest.raises(InputError, match="HDF5"):
         load_face_model_data(folder, "model2019_bfm.h5")
@@ -173,7 +174,7 @@ def test_another_number_of_vertices_is_named(parts, folder, replace):
 
 def test_index_files_of_another_model_are_named(parts, folder, replace):
     replace("BFM_front_idx.mat", idx=parts["idx"] + EXPRESSION_VERTICES)
-    with pytest.raises(InputError, match="BFM_front_idx.mat.*idx must count from 1 to 53215"):
+    with pytest.raises(InputError, match="BFM_front_idx.mat.*the indices in idx must be from 1 to 53215"):
         load_face_model_data(folder)
     replace("BFM_front_idx.mat", idx=parts["idx"][:-1])
     with pytest.raises(InputError, match="of 199 vertices, point_buf of 200"):

@@ -1,4 +1,6 @@
 """What makes a fit good: where it looks, where it ends, and what holds it where a photo tells nothing."""
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from datasets.photo_folder import AlignedFace, PhotoFolder, attention_mask
 from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE, flip_y
-from models.fitting import WEIGHTS, Fitter
+from models.fitting import FIT_WEIGHTS, Fitter
 from models.losses import gamma_loss, reflectance_loss
 from models.reconstruction import Reconstructor
 from models.renderer import MeshRenderer
@@ -84,7 +86,7 @@ def test_no_face_of_a_batch_is_worse_than_at_the_start(fitter, photos, landmarks
 
 def test_albedo_and_light_end_where_the_losses_hold_each_other_in_balance(face_model, photos, landmarks, truth,
                                                                           generator):
-    weights = WEIGHTS | {"reg": 1, "tex": 0.01, "reflc": 5}   # all of them strong enough to be seen
+    weights = FIT_WEIGHTS | {"reg": 1, "tex": 0.01, "reflc": 5}   # all of them strong enough to be seen
     photos = avg_pool2d(photos, 2)
     photos = (photos + 0.1 * torch.randn(photos.shape, generator=generator)).clamp(0, 1)   # no face fits it exactly
     attention = torch.linspace(0, 1, CROP_SIZE // 2).expand(2, 1, CROP_SIZE // 2, CROP_SIZE // 2)
@@ -101,10 +103,16 @@ def test_albedo_and_light_end_where_the_losses_hold_each_other_in_balance(face_m
             assert (pull(weights, name) < 0.1 * pull(weights | {loss: 0}, name)).all(), (name, loss)
 
 
+def test_the_tensors_of_a_fit_follow_its_module(face_model):
+    fit = ColorFit(copy.deepcopy(face_model), MeshRenderer(), FIT_WEIGHTS).to("meta")
+    assert {"reflectance", "reflectance_slope"} <= {name for name, _ in fit.named_buffers()}
+    assert all(buffer.is_meta for buffer in fit.buffers())
+
+
 def test_light_from_where_no_pixel_faces_stays_small(face_model, photos):
     attention = torch.zeros(2, 1, CROP_SIZE, CROP_SIZE)
     attention[..., 100, 110] = 1
-    found = ColorFit(face_model, MeshRenderer(), WEIGHTS)(torch.zeros(2, SIZE), photos, attention)
+    found = ColorFit(face_model, MeshRenderer(), FIT_WEIGHTS)(torch.zeros(2, SIZE), photos, attention)
     assert 0 < split(found)["gamma"].abs().max() < 1
 
 

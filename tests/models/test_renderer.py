@@ -115,7 +115,7 @@ def test_a_renderer_is_chosen(tmp_path, monkeypatch):
     for renderer, device in (("portable", gpu), ("auto", cpu), ("portable", cpu)):
         module, context = choose_rasteriser(renderer, device)
         assert module is portable and isinstance(context, portable.RasterizeGLContext)
-    with pytest.raises(InputError, match="draws on a GPU alone, and cpu computes here"):
+    with pytest.raises(InputError, match="needs a GPU, and this run computes on cpu"):
         choose_rasteriser("nvidia", cpu)
 
 
@@ -124,14 +124,14 @@ def test_a_broken_installation_of_nvidias(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     with pytest.raises(InputError, match="cannot be imported: no compiler; reinstall"):
         choose_rasteriser("nvidia", torch.device("cuda"))
-    with pytest.warns(UserWarning, match="no compiler; the portable rasteriser takes its place"):
+    with pytest.warns(UserWarning, match="no compiler; the portable rasteriser is used instead"):
         assert choose_rasteriser("auto", torch.device("cuda"))[0] is portable
 
 
 def test_renderer_option_of_the_script(run_script):
     done = run_script("test.py", "--epoch=0", "--fit_iters=1", "--gpu_ids=-1", "--renderer=nvidia")
     assert done.returncode == 2
-    assert done.stderr.startswith("test.py: --renderer=nvidia: NVIDIA's nvdiffrast draws on a GPU alone")
+    assert done.stderr.startswith("test.py: --renderer=nvidia: NVIDIA's nvdiffrast needs a GPU")
 
 
 @pytest.mark.gpu
