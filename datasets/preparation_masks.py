@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from datasets.photos import BROKEN, read_photo
+from datasets.photos import BROKEN, open_image, read_photo
 from datasets.skin_mask import skin_mask
 from util.files import InputError, atomic_write
 
@@ -34,7 +34,7 @@ class MaskOrigin(NamedTuple):
 def read_origin(mask: Path) -> MaskOrigin | None:
     """Read the origin of a mask. Returns None if the user provided it, if it is damaged, or if there is none."""
     try:
-        with Image.open(mask) as image:
+        with open_image(mask) as image:
             texts = image.info
     except BROKEN:
         return None

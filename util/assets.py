@@ -38,7 +38,7 @@ BASEL = (MORPHABLE_MODEL, EXPRESSIONS, EXPRESSION_SPREAD, FRONT_CHOICE, EXPRESSI
 BASEL_FRONT = Asset(
     "BFM_model_front.mat", "the Basel model's face, which published networks predict",
     "the six files above: it is derived from them on first use and saved")
-STANDARD_LANDMARK_DETECTOR = Asset(
+STANDARD_LANDMARKS = Asset(
     "similarity_Lm3D_all.mat", "the standard landmarks; they are built in, so this file is not read", _BESIDE)
 OPEN_MODEL = Asset(
     "open_face_model.npz", "the open face model, used if there is no Basel model",
