@@ -80,8 +80,8 @@ def check_provided_mask(mask: Path, photo: np.ndarray):
         raise InputError(f"the mask {mask} cannot be read. {advice}") from error
     if pixels.shape != photo.shape:
         (height, width), (photo_height, photo_width) = pixels.shape[:2], photo.shape[:2]
-        raise InputError(f"the mask {mask} has {width} x {height} pixels, but its photo has {photo_width} x "
-                         f"{photo_height} when it is upright. {advice}")
+        raise InputError(f"the mask {mask} has {width} x {height} pixels, but the upright photo has {photo_width} x "
+                         f"{photo_height}. {advice}")
     if np.abs(pixels[..., 0].astype(np.int16) - pixels[..., 2]).max() > COLOUR_TOLERANCE:
         raise InputError(f"the mask {mask} has colours. A skin mask is grey: white where a pixel is certainly skin. "
                          f"{advice}")

@@ -298,7 +298,7 @@ def test_provided_masks_are_checked(root, prepare):
         assert prepare("--img_folder", "photos") == 1
         assert [Path(mask).name for mask in masks_listed(root)] == ["bit.png", "black.png", "good.png"]
         skipped = (folder / "skipped.txt").read_text().splitlines()
-        reasons = {"size": "has 256 x 256 pixels, but its photo has 224 x 224", "label": "largest value",
+        reasons = {"size": "has 256 x 256 pixels, but the upright photo has 224 x 224", "label": "largest value",
                    "text": "read", "colour": "colours"}
         for name, reason in reasons.items():
             assert [line for line in skipped if f"the mask photos/mask/{name}.png" in line and reason in line
@@ -321,7 +321,7 @@ def test_a_provided_mask_fits_the_upright_photo(root, prepare):
     assert prepare("--img_folder", "photos") == 0
     provide_mask(folder / "turned.jpg", "turned.png", Image.new("L", (480, 512), 255))
     assert prepare("--img_folder", "photos") == 2   # no photo is left
-    assert "has 480 x 512 pixels, but its photo has 512 x 480" in (folder / "skipped.txt").read_text()
+    assert "has 480 x 512 pixels, but the upright photo has 512 x 480" in (folder / "skipped.txt").read_text()
 
 
 def test_a_provided_mask_may_have_another_suffix_than_the_photo(root, prepare, capsys):
