@@ -72,9 +72,10 @@ class PhotoPreparer(Dataset):
         mask_is_provided = origin is None and paths.mask.exists()
         landmarks_are_provided = paths.landmarks.exists() and (
             origin is None or origin.landmarks_checksum != checksum(paths.landmarks))
-        is_out_of_date = self.overwrite or origin is not None and photo_has_changed(paths.photo, origin)
-        keep_landmarks = landmarks_are_provided or paths.landmarks.exists() and not is_out_of_date
-        keep_mask = mask_is_provided or paths.mask.exists() and keep_landmarks and not is_out_of_date
+        is_out_of_date = self.overwrite or (origin is not None and photo_has_changed(paths.photo, origin))
+        keep_landmarks = landmarks_are_provided or (paths.landmarks.exists() and not is_out_of_date)
+        # A written mask notes the checksum of the landmarks, so new landmarks need a new mask.
+        keep_mask = mask_is_provided or (paths.mask.exists() and keep_landmarks and not is_out_of_date)
 
         if keep_landmarks:
             check_face(photo, read_landmarks(paths.landmarks), paths.landmarks)
