@@ -79,21 +79,16 @@ def prepare_photos(preparer: "PhotoPreparer", workers: int, verbose: bool, quiet
     Returns why photos were left out, by their names, and for how many of the others files were written.
     Raises InputError if memory runs out, OSError if a file cannot be written.
     """
-    from torch.utils.data import DataLoader
-
-    from datasets.photo_folder import as_is
     from datasets.preparation_plan import SKIPPED
-    from util.command import ignore_signals
     from util.devices import memory_errors_told
     from util.progress import FirstLines, Progress
+    from util.readers import read_in_processes
 
     left_out, written = {}, 0
-    loader = DataLoader(preparer, batch_size=None, num_workers=workers, collate_fn=as_is,
-                        worker_init_fn=ignore_signals, in_order=False)
     with memory_errors_told(), Progress(len(preparer), "photo", quiet=quiet) as progress:
         most = math.inf if verbose else 10
         reasons, remarks = FirstLines(progress.say, most), FirstLines(progress.say, most)
-        for outcome in loader:
+        for outcome in read_in_processes(preparer, workers, in_order=False):
             if outcome.failure:
                 raise OSError(outcome.failure)
             if outcome.problem:

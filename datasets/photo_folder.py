@@ -1,8 +1,7 @@
-"""A folder of photos as faces ready for the network."""
-import math
+"""A folder of photos as aligned faces: read a photo, find its faces and their landmarks, crop them."""
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,47 +10,40 @@ from torch.utils.data import Dataset
 from datasets.alignment import align
 from datasets.face_detection import FaceDetector
 from datasets.face_points import check_points_inside, read_detections
-from datasets.frozen_landmarks import landmark_detector
+from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.photos import read_photo
 from datasets.skin_mask import skin_posterior
 from models.coordinates import CROP_SIZE, flip_y, photo_to_crop
-from models.landmarks import five_points
+from models.landmarks import WITHOUT_JAW, five_points
+from models.records import AlignedFace
 from util.files import InputError
 
-
-class AlignedFace(NamedTuple):
-    """A face of a photo, cropped; points in px of the crop, y up."""
-    name: str                      # of its result files
-    crop: np.ndarray               # (224, 224, 3) uint8 RGB
-    trans_params: np.ndarray       # (5,) the way back to the photo, see models.coordinates
-    landmarks: np.ndarray          # (5, 2) or, for a fit or where they are given, (68, 2)
-    attention: np.ndarray | None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully
-
-    @property
-    def roll(self) -> float:
-        """How far the face is turned in the picture, radian, counterclockwise."""
-        left_eye, right_eye = five_points(self.landmarks)[:2]
-        x, y = right_eye - left_eye
-        return math.atan2(y, x)
+SKIN_ATTENTION = 0.3   # attention of skin outside the features: people differ most between brows and mouth
 
 
-class Photo(NamedTuple):
-    """What became of a photo: its faces, the reason why there are none or not all, and a remark, if any."""
+@dataclass(frozen=True)
+class Photo:
+    """The result of reading one photo."""
     path: Path
-    faces: list[AlignedFace]
-    problem: str = ""
-    remark: str = ""
+    faces: list[AlignedFace]   # largest first; empty if the photo is left out
+    problem: str = ""          # why the photo, or some of its faces, are left out
+    remark: str = ""           # what the user should know about the photo
 
 
-def as_is(item: object) -> object:
-    """For readers that collect no batches: arrays stay arrays."""
-    return item
+@dataclass(frozen=True)
+class FacePoints:
+    """The points of one face in a photo."""
+    points: np.ndarray   # (5, 2) or (68, 2) px in the photo, y down; always 68 if found by a detector
+    given: bool          # read from detections/, not found by a detector
 
 
 class PhotoFolder(Dataset):
-    """photos: paths. for_fit: find 68 landmarks and the attention mask too. all_faces: every face of a photo, not the
-    one in detections/ or the largest. lm_model: folder of the TensorFlow landmark detector, if there is one. verbose:
-    remark the trace of an unexpected error."""
+    """The photos of a folder; item i is the `Photo` that is read from photos[i].
+
+    photos: paths. for_fit: also find the 68 landmarks and the attention mask of each face. all_faces: return every face
+    that is found in a photo; otherwise the one of detections/, or the largest. lm_model: folder that may hold a
+    TensorFlow landmark detector. verbose: add the trace of an unexpected error to the photo's remark.
+    """
 
     def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
                  lm_model: Path = Path("checkpoints/lm_model"), verbose: bool = False):
@@ -70,29 +62,35 @@ class PhotoFolder(Dataset):
             return Photo(path, [], *problem_and_remark(error, path, self.verbose))
 
     def read(self, path: Path) -> Photo:
+        """Returns the photo's aligned faces. Raises InputError if the photo cannot be read or shows no face."""
         photo = read_photo(path)
-        points, remark = find_faces(path, photo, self.detector, self.all_faces)
+        found, remark = find_faces(path, photo, self.detector, self.all_faces)
         faces, problems = [], []
-        for number, face_points in enumerate(points):
+        for number, face in enumerate(found):
             name = f"{path.stem}_{number}" if self.all_faces else path.stem
             try:
-                faces.append(self.aligned(name, photo, face_points))
+                faces.append(self.aligned(name, photo, face))
             except InputError as error:
                 problems.append(f"{path}: {f'face {number}: ' * self.all_faces}{error}")
         return Photo(path, faces, "; ".join(problems), remark)
 
-    def aligned(self, name: str, photo: np.ndarray, points: np.ndarray) -> AlignedFace:
+    def aligned(self, name: str, photo: np.ndarray, face: FacePoints) -> AlignedFace:
+        """Returns the face cropped from the photo (H, W, 3) uint8 RGB. Raises InputError if its points cannot be those
+        of a face."""
         height = photo.shape[0]
-        crop, trans_params = align(photo, flip_y(five_points(points), height))
-        if self.for_fit and len(points) == 5:
-            points = self.landmark_detector.predict_landmarks(photo, points)
+        five = five_points(face.points)
+        crop, trans_params = align(photo, flip_y(five, height))
+        if self.for_fit:
+            points = find_landmarks(photo, face, self.landmark_detector)
+        else:
+            points = face.points if face.given else five
         landmarks = photo_to_crop(flip_y(points, height), trans_params)
         return AlignedFace(name, crop, trans_params, landmarks,
                            attention_mask(crop, landmarks) if self.for_fit else None)
 
 
 def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[str, str]:
-    """Why an error leaves the photo out, and, with verbose, the trace of an unexpected one."""
+    """Returns why the error leaves the photo out and, if verbose, the trace of an error that is no InputError."""
     if isinstance(error, InputError):
         return str(error), ""
     return (f"{photo}: {type(error).__name__}: {error}",
@@ -100,16 +98,22 @@ def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[st
 
 
 def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
-               all_faces: bool = False) -> tuple[list[np.ndarray], str]:
-    """Points of the face in detections/ beside the photo, five (5, 2) or all 68 (68, 2) px, y down, as they stand
-    there; else five of the largest found, or of each one found. And a remark, if any. Raises InputError where there is
-    none."""
+               all_faces: bool = False) -> tuple[list[FacePoints], str]:
+    """Returns the faces of a photo, and a remark for the user or "".
+
+    If `detections/<photo>.txt` exists beside the photo, its face is the only one. Otherwise the detector searches the
+    photo, and the largest face is returned. With all_faces that file is not read, and every face found is returned,
+    largest first.
+
+    path: of the photo. photo: (H, W, 3) uint8 RGB.
+    Raises InputError if the file does not hold the points of a face in this photo, or if no face is found.
+    """
     given = path.parent / "detections" / f"{path.stem}.txt"
     if given.exists() and not all_faces:
         points = read_detections(given)
         check_points_inside(points, photo.shape[1], photo.shape[0], given)
-        return [points], ""
-    found = [five_points(face.landmarks) for face in detector.detect(photo)]
+        return [FacePoints(points, given=True)], ""
+    found = [FacePoints(face.landmarks, given=False) for face in detector.detect(photo)]
     if not found:
         raise InputError(f"{path}: no face found; if there is one, give its five points in {given}")
     if all_faces or len(found) == 1:
@@ -117,12 +121,27 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
     return found[:1], f"{path}: the largest of {len(found)} faces"
 
 
-SKIN_ATTENTION = 0.3   # of skin outside the features: what tells people apart is between brows and mouth
+def find_landmarks(photo: np.ndarray, face: FacePoints,
+                   landmark_detector: FaceDetector | FrozenLandmarkDetector) -> np.ndarray:
+    """Returns the 68 landmarks (68, 2) px, y down, of a face in a photo (H, W, 3) uint8 RGB.
+
+    68 given landmarks are returned as they are. The 68 landmarks that the face detector found are returned as they
+    are, too, unless there is a TensorFlow landmark detector: it takes precedence. In all other cases the landmark
+    detector predicts the landmarks from the five points.
+    Raises InputError if the five points cannot be those of a face.
+    """
+    if len(face.points) == 68 and (face.given or not isinstance(landmark_detector, FrozenLandmarkDetector)):
+        return face.points
+    return landmark_detector.predict_landmarks(photo, five_points(face.points))
 
 
 def attention_mask(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """How much each pixel of a crop (224, 224, 3) counts in a fit, (224, 224) uint8: everything between brows and mouth
-    fully, also what has not the colour of skin, and the rest by how likely it is skin. landmarks: (68, 2) px, y up."""
+    """Returns how much each pixel of a crop counts in a fit: (224, 224) uint8, 255 counts fully.
+
+    All pixels between brows and mouth count fully, whatever their colour. Each other pixel counts in proportion to the
+    probability that it is skin, SKIN_ATTENTION at most.
+    crop: (224, 224, 3) uint8 RGB. landmarks: (68, 2) px in the crop, y up.
+    """
     mask = np.rint(255 * SKIN_ATTENTION * skin_posterior(crop)).astype(np.uint8)
-    features = flip_y(landmarks[17:], CROP_SIZE).round().astype(np.int32)
+    features = flip_y(landmarks[WITHOUT_JAW], CROP_SIZE).round().astype(np.int32)
     return cv2.fillConvexPoly(mask, cv2.convexHull(features), 255)

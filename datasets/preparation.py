@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from datasets.alignment import align
 from datasets.face_detection import FaceDetector
 from datasets.frozen_landmarks import landmark_detector
-from datasets.photo_folder import find_faces, problem_and_remark
+from datasets.photo_folder import find_faces, find_landmarks, problem_and_remark
 from datasets.photos import read_photo
 from datasets.preparation_masks import check_provided_mask, checksum, photo_has_changed, read_origin, write_mask
 from datasets.preparation_plan import FileNames, sample_paths
@@ -102,10 +102,8 @@ class PhotoPreparer(Dataset):
 
         Raises InputError if there is no face, or if the points provided in detections/ are wrong.
         """
-        (points,), remark = find_faces(path, photo, self.detector)
-        if len(points) == 68:
-            return points, remark
-        return self.landmark_detector.predict_landmarks(photo, points), remark
+        (face,), remark = find_faces(path, photo, self.detector)
+        return find_landmarks(photo, face, self.landmark_detector), remark
 
 
 def check_face(photo: np.ndarray, landmarks: np.ndarray, source: Path):

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from datasets.photo_folder import AlignedFace, PhotoFolder, as_is
+from datasets.photo_folder import PhotoFolder
 from datasets.photos import list_photos
 from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
 from models.coefficients import SIZE, SLICES, split
@@ -19,12 +18,13 @@ from models.face_files import write_face
 from models.face_model import FaceModel, PosedFaces
 from models.face_model_files import choose_face_model, load_face_model_data
 from models.fitting import Fitter
+from models.records import AlignedFace
 from models.renderer import MeshRenderer
-from util.command import ignore_signals
 from util.devices import memory_errors_told
 from util.distributed import join_processes, leave_processes
 from util.files import InputError, write_lines
 from util.progress import Progress
+from util.readers import read_in_processes
 
 MOST_ROLL = math.pi / 4   # of faces that networks are trained on
 SKIPPED = "skipped.txt"   # in the folder of results: what was left out and why
@@ -168,8 +168,6 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
     waiting: list[tuple[Path, AlignedFace]] = []
     writing: list[tuple[Path, Future]] = []
     tri = reconstructor.face_model.tri.cpu().numpy()
-    loader = DataLoader(dataset, batch_size=None, num_workers=num_threads, collate_fn=as_is,
-                        worker_init_fn=ignore_signals)
     with (memory_errors_told(), ThreadPoolExecutor(max(num_threads, 1)) as writers,
           Progress(len(dataset), "photo", quiet=quiet) as progress):
 
@@ -196,7 +194,7 @@ def reconstruct(reconstructor: Reconstructor, dataset: PhotoFolder, folder: Path
                 writing.append((path, writers.submit(write_face, folder, face.name, result, tri)))
             progress.advance(len({path for path, _ in batch} - {path for path, _ in waiting}))
 
-        for photo in loader:
+        for photo in read_in_processes(dataset, num_threads):
             if photo.problem:
                 skip(photo.path, photo.problem)
             if photo.remark:

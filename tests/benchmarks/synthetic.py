@@ -17,7 +17,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from datasets.photo_folder import PhotoFolder  # noqa: E402
+from datasets.photo_folder import FacePoints, PhotoFolder  # noqa: E402
 from models.coefficients import SIZE, SLICES, split  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
@@ -60,7 +60,8 @@ def main():
         mask, _, image = renderer(face.vertices, model.tri, face.color)
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
     reader = PhotoFolder([], for_fit=True)
-    faces = [reader.aligned(str(i), np.ascontiguousarray(picture), five_points(flip_y(landmarks, 224)))
+    faces = [reader.aligned(str(i), np.ascontiguousarray(picture),
+                            FacePoints(five_points(flip_y(landmarks, 224)), given=True))
              for i, (picture, landmarks) in enumerate(zip(pictures, face.landmarks.double().numpy(), strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))
     with_true_landmarks = [

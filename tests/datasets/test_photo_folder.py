@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from datasets.face_detection import Face, FaceDetector
-from datasets.photo_folder import PhotoFolder
+from datasets.frozen_landmarks import FrozenLandmarkDetector
+from datasets.photo_folder import FacePoints, PhotoFolder, find_landmarks
 from datasets.photos import read_photo
 from models.coordinates import crop_to_photo, flip_y
 from models.landmarks import five_points
@@ -54,3 +55,34 @@ def test_an_unexpected_error_leaves_out_the_photo_and_with_verbose_tells_its_tra
     photo = folder[0]
     assert photo.problem == f"{EXAMPLE}: ZeroDivisionError: by chance"
     assert ("in fail" in photo.remark) == verbose
+
+
+class OtherLandmarks(FrozenLandmarkDetector):
+    """Stands for a user's TensorFlow detector: its landmarks differ from those of dlib."""
+
+    def __init__(self):
+        pass
+
+    def predict_landmarks(self, photo, points):
+        return np.arange(136.0).reshape(68, 2) + points.sum()
+
+
+def test_landmarks_that_the_detector_found_are_not_predicted_again():
+    folder = PhotoFolder([EXAMPLE], for_fit=True, all_faces=True)
+    photo = read_photo(EXAMPLE)
+    found = folder.detector.detect(photo)[0].landmarks
+    face = folder[0].faces[0]
+    in_photo = flip_y(crop_to_photo(face.landmarks, face.trans_params), photo.shape[0])
+    np.testing.assert_allclose(in_photo, found, atol=1e-6)
+
+
+def test_which_landmarks_take_precedence():
+    photo, detector, other = read_photo(EXAMPLE), FaceDetector(), OtherLandmarks()
+    found = detector.detect(photo)[0].landmarks
+    five = five_points(found)
+    assert find_landmarks(photo, FacePoints(found, given=True), other) is found
+    assert find_landmarks(photo, FacePoints(found, given=False), detector) is found
+    for face in (FacePoints(found, given=False), FacePoints(five, given=True)):
+        assert np.array_equal(find_landmarks(photo, face, other), other.predict_landmarks(photo, five))
+    predicted = find_landmarks(photo, FacePoints(five, given=True), detector)
+    assert np.array_equal(predicted, detector.predict_landmarks(photo, five))

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from datasets.photo_folder import AlignedFace, PhotoFolder, attention_mask
+from datasets.photo_folder import PhotoFolder, attention_mask
 from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE, flip_y
 from models.fitting import FIT_WEIGHTS, Fitter
 from models.losses import gamma_loss, reflectance_loss
 from models.reconstruction import Reconstructor
+from models.records import AlignedFace
 from models.renderer import MeshRenderer
 from tests.helpers import CPU, EXAMPLES
 
