@@ -40,7 +40,7 @@ def prepare_folders(options: argparse.Namespace) -> int:
     from util.files import InputError
 
     datalist_folder = options.datalist_dir / options.mode
-    processes = join_processes("-1", patience=timedelta(days=100))   # the others may have photos that take longer
+    processes = join_processes("-1", timeout=timedelta(days=100))   # the others may have photos that take longer
     try:
         planned, finished = [], []
         if processes.is_first:
@@ -80,12 +80,12 @@ def prepare_photos(preparer: "PhotoPreparer", workers: int, verbose: bool, quiet
     Raises InputError if memory runs out, OSError if a file cannot be written.
     """
     from datasets.preparation_plan import SKIPPED
-    from util.devices import memory_errors_told
+    from util.devices import explain_out_of_memory
     from util.progress import FirstLines, Progress
     from util.readers import read_in_processes
 
     left_out, written = {}, 0
-    with memory_errors_told(), Progress(len(preparer), "photo", quiet=quiet) as progress:
+    with explain_out_of_memory(), Progress(len(preparer), "photo", quiet=quiet) as progress:
         most = math.inf if verbose else 10
         reasons, remarks = FirstLines(progress.say, most), FirstLines(progress.say, most)
         for outcome in read_in_processes(preparer, workers, in_order=False):

@@ -1,29 +1,160 @@
-"""Photos -> 3D faces.
+"""Reconstructs the 3D faces in a folder of photos.
 
-    python test.py --name=open_face --epoch=20 --img_folder=DIR    with the network checkpoints/open_face/epoch_20.pth
-    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR      without a network, by a fit to each photo
-    python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR          the photos shared by GPUs of this machine
-    torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR   or by 4 processes
+    python test.py --name=open_face --epoch=20 --img_folder=DIR     with the network checkpoints/open_face/epoch_20.pth
+    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR       without a network, by a fit to each photo
+    python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
+    torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos
 
-Writes <photo>.png, .obj and .mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, and to skipped.txt there
-what was left out and why. Exit status: 0 everything done, 1 something left out, 2 wrong usage.
+Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/. If photos
+were left out, skipped.txt in that folder says which and why.
+Exit status: 0 if everything was done, 1 if something was left out, 2 if it could not start or go on.
 """
 import os
 import sys
+import traceback
+from argparse import Namespace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from options.testing import parse
 
-# Threads that wait leave the cores to those that read and write; read when torch is imported.
+if TYPE_CHECKING:
+    import torch
+
+    from datasets.photo_folder import PhotoFolder
+    from models.reconstruction import Reconstructor
+    from util.progress import Progress
+
+# Threads of PyTorch that wait leave the cores to those that read and write. It is read when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> int:
     options = parse()
-    # Imported after the options: --help and wrong options answer at once.
-    from models.reconstruction import reconstruct_folder
+    # Importing PyTorch takes seconds. All functions here import what they need, so that --help and wrong options answer
+    # at once.
     from util.command import run_command
     from util.distributed import run_on_gpus
-    return run_command(lambda: run_on_gpus(reconstruct_folder, options), options.verbose)
+    return run_command(lambda: run_on_gpus(lambda: reconstruct_folder(options), options.gpu_ids, options.use_ddp),
+                       options.verbose)
+
+
+def reconstruct_folder(options: Namespace) -> int:
+    """Reconstruct the photos of a folder. Returns the exit status: 1 if photos were left out, or 0.
+
+    Under torchrun, every process runs this function and reconstructs its share of the photos.
+    Raises InputError if the work cannot start or go on.
+    """
+    from datasets.photo_folder import PhotoFolder, name_collisions
+    from datasets.photos import list_photos
+    from models.face_files import SKIPPED, make_results_folder
+    from util.distributed import join_processes, leave_processes
+    from util.files import write_lines
+
+    processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
+    try:
+        photos = processes.gather(list_photos(options.img_folder))[0]
+        reconstructor = build_reconstructor(options, processes.device)
+        results_folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
+                          / f"epoch_{options.epoch}_000000")
+        make_results_folder(results_folder)
+
+        left_out = name_collisions(photos)
+        if processes.is_first:
+            for reason in left_out.values():
+                print(f"left out: {reason}", file=sys.stderr)
+        share = [path for path in photos if path not in left_out][processes.rank::processes.size]
+        folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
+                             options.verbose)
+        workers = processes.workers(options.num_threads)
+        for others in processes.gather(reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
+                                                          workers, options.verbose, quiet=not processes.is_first)):
+            left_out |= others
+
+        if processes.is_first:
+            if left_out:
+                write_lines(results_folder / SKIPPED,
+                            [f"{path.name}: {reason}" for path, reason in sorted(left_out.items())])
+            print(f"{len(photos) - len(left_out)} of {len(photos)} photos done: {results_folder}")
+        processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0
+    finally:
+        leave_processes()
+    return 1 if left_out else 0
+
+
+def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstructor":
+    """Load the network and the face model that the options name. Raises InputError."""
+    from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
+    from models.face_model_files import choose_face_model
+    from models.face_rendering import build_face_model
+    from models.reconstruction import Reconstructor
+
+    regressor = trained_face_model = None
+    if options.epoch != "0":
+        path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
+        checkpoint = load_checkpoint(path)
+        check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
+        regressor = build_regressor(checkpoint, path, options.net_recon)
+        trained_face_model = trained_with(checkpoint)
+    face_model, renderer = build_face_model(
+        options.bfm_folder, choose_face_model(options.bfm_folder, options.bfm_model, trained_face_model),
+        focal=options.focal, center=options.center, camera_d=options.camera_d, z_near=options.z_near,
+        z_far=options.z_far, renderer=options.renderer)
+    renderer.rasteriser(device)   # an unusable rasteriser is reported now, not after photos were read
+    return Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
+
+
+def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", results_folder: Path, batch_size: int,
+                       workers: int, verbose: bool, quiet: bool = False) -> dict[Path, str]:
+    """Reconstruct the faces of photos in batches. While one batch is computed, processes read the photos of the next
+    ones and threads write the results of the one before.
+
+    workers: number of these processes, and of these threads; 0 reads in this process, and writes in one thread.
+    verbose: print the traceback of errors. quiet: show no progress.
+    Returns the photos that were left out, and why. Raises InputError if memory runs out.
+    """
+    from datasets.photo_folder import batches
+    from models.face_files import FaceWriter
+    from util.devices import explain_out_of_memory
+    from util.progress import Progress
+    from util.readers import read_in_processes
+
+    left_out: dict[Path, str] = {}
+    with (explain_out_of_memory(), FaceWriter(results_folder, reconstructor.triangles, max(workers, 1)) as writer,
+          Progress(len(photos), "photo", quiet=quiet) as progress):
+        for new_photos, faces in batches(read_in_processes(photos, workers), batch_size):
+            for photo in new_photos:
+                report(photo.path, photo.problem, photo.remark, left_out, progress)
+                if not all(reconstructor.is_trained_for(face) for face in photo.faces):
+                    progress.say(f"{photo.path}: a face on its side or upside down, which the network does not "
+                                 "reconstruct well: turn the photo, or fit without a network (--epoch=0 "
+                                 "--fit_iters=100)")
+            if faces:
+                results = reconstructor(faces)
+                # Wait for the files of the batch before, so that at most two batches of results are in memory.
+                report_errors(writer.finish(), verbose, left_out, progress)
+                writer.start(results)
+            progress.advance(len(new_photos))
+        report_errors(writer.finish(), verbose, left_out, progress)
+    return left_out
+
+
+def report(photo: Path, problem: str, remark: str, left_out: dict[Path, str], progress: "Progress"):
+    """Print the problem and the remark of a photo, unless they are "". A problem leaves the photo out."""
+    if problem and photo not in left_out:
+        left_out[photo] = problem
+        progress.say(f"left out: {problem}")
+    if remark:
+        progress.say(remark)
+
+
+def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_out: dict[Path, str],
+                  progress: "Progress"):
+    """Print the errors of writing results, each with its photo, which is left out."""
+    for photo, error in errors:
+        trace = "".join(traceback.format_exception(error)) if verbose else ""
+        report(photo, f"{photo}: its results could not be written: {error}", trace, left_out, progress)
 
 
 if __name__ == "__main__":

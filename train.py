@@ -25,7 +25,7 @@ def main() -> int:
     from models.training import train
     from util.command import run_command
     from util.distributed import run_on_gpus
-    return run_command(lambda: run_on_gpus(train, options), options.verbose)
+    return run_command(lambda: run_on_gpus(lambda: train(options), options.gpu_ids, options.use_ddp), options.verbose)
 
 
 if __name__ == "__main__":

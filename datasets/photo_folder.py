@@ -1,5 +1,6 @@
 """A folder of photos as aligned faces: read a photo, find its faces and their landmarks, crop them."""
 import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +70,17 @@ class PhotoFolder(Dataset):
         for number, face in enumerate(found):
             name = f"{path.stem}_{number}" if self.all_faces else path.stem
             try:
-                faces.append(self.aligned(name, photo, face))
+                faces.append(self.aligned(path, name, photo, face))
             except InputError as error:
                 problems.append(f"{path}: {f'face {number}: ' * self.all_faces}{error}")
         return Photo(path, faces, "; ".join(problems), remark)
 
-    def aligned(self, name: str, photo: np.ndarray, face: FacePoints) -> AlignedFace:
-        """Returns the face cropped from the photo (H, W, 3) uint8 RGB. Raises InputError if its points cannot be those
-        of a face."""
+    def aligned(self, path: Path, name: str, photo: np.ndarray, face: FacePoints) -> AlignedFace:
+        """Returns a face cropped from a photo.
+
+        path: of the photo. name: of the face's result files. photo: (H, W, 3) uint8 RGB.
+        Raises InputError if the points cannot be those of a face.
+        """
         height = photo.shape[0]
         five = five_points(face.points)
         crop, trans_params = align(photo, flip_y(five, height))
@@ -85,8 +89,39 @@ class PhotoFolder(Dataset):
         else:
             points = face.points if face.given else five
         landmarks = photo_to_crop(flip_y(points, height), trans_params)
-        return AlignedFace(name, crop, trans_params, landmarks,
-                           attention_mask(crop, landmarks) if self.for_fit else None)
+        attention = attention_mask(crop, landmarks) if self.for_fit else None
+        return AlignedFace(path, name, crop, trans_params, landmarks, attention)
+
+
+def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], list[AlignedFace]]]:
+    """Collects the faces of photos in batches of `size` faces; the last batch may be smaller.
+
+    Yields the photos that were read since the batch before, and the faces of the batch. A photo of many faces comes
+    with the batch of its first face. A photo without faces comes at once, with no faces.
+    """
+    new_photos: list[Photo] = []
+    faces: list[AlignedFace] = []
+    for photo in photos:
+        if not photo.faces:
+            yield [photo], []
+            continue
+        new_photos.append(photo)
+        faces += photo.faces
+        while len(faces) >= size:
+            yield new_photos, faces[:size]
+            new_photos, faces = [], faces[size:]
+    if faces:
+        yield new_photos, faces
+
+
+def name_collisions(photos: list[Path]) -> dict[Path, str]:
+    """Returns the photos whose results would overwrite those of an earlier photo in the list, with the reason to leave
+    each of them out. The names of results come from the photo's name without its suffix."""
+    first: dict[str, Path] = {}
+    for path in photos:
+        first.setdefault(path.stem, path)
+    return {path: f"{path}: its results would overwrite those of {first[path.stem].name}: rename one"
+            for path in photos if first[path.stem] != path}
 
 
 def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[str, str]:

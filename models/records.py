@@ -5,6 +5,7 @@ models/coordinates.py.
 """
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from models.landmarks import five_points
 @dataclass(frozen=True)
 class AlignedFace:
     """A face of a photo, cropped and aligned for the network."""
+    photo: Path                           # the photo that shows the face
     name: str                             # of its result files, without suffix
     crop: np.ndarray                      # (224, 224, 3) uint8 RGB
     trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
@@ -23,7 +25,7 @@ class AlignedFace:
 
     @property
     def roll(self) -> float:
-        """The angle by which the face is turned in the picture, radian, counterclockwise; 0: upright."""
+        """The angle by which the face is turned in the picture, radian, counterclockwise. 0 is upright."""
         left_eye, right_eye = five_points(self.landmarks)[:2]
         x, y = right_eye - left_eye
         return math.atan2(y, x)
@@ -31,8 +33,9 @@ class AlignedFace:
 
 @dataclass(frozen=True)
 class FaceResult:
-    """A reconstructed face, as the writers of result files take it."""
-    name: str                             # of its files, without suffix
+    """A reconstructed face, from which the result files are written."""
+    photo: Path                           # the photo that shows the face
+    name: str                             # of its result files, without suffix
     crop: np.ndarray                      # (224, 224, 3) uint8 RGB: the aligned photo
     overlay: np.ndarray                   # (224, 224, 3) uint8 RGB: the render over the crop
     coefficients: dict[str, np.ndarray]   # by name, see models/coefficients.py: id (80,), exp (64,), ..., trans (3,)

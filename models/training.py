@@ -26,13 +26,13 @@ from models.checkpoints import (
 from models.coordinates import CROP_SIZE
 from models.face_files import draw_panel
 from models.face_model_files import choose_face_model
+from models.face_rendering import build_face_model, render_over
 from models.objective import Objective
 from models.optimiser import BalancedAdam
 from models.recognition import load_recognition
-from models.reconstruction import build_face_model, render_over
 from models.regressor import Regressor, init_from_dlib
 from util import assets
-from util.devices import memory_errors_told
+from util.devices import explain_out_of_memory
 from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
@@ -47,7 +47,7 @@ def train(options: Namespace) -> int:
     """Train as the options say; returns the exit status. Raises InputError."""
     processes = join_processes(options.gpu_ids)
     try:
-        with memory_errors_told():
+        with explain_out_of_memory():
             return Trainer(options, processes).run()
     except OSError as error:   # a full disk, mostly
         raise InputError(f"{error}: the training in {options.checkpoints_dir / options.name} has stopped, the same "
@@ -70,7 +70,10 @@ class Trainer:
             check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
         options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
                                               checkpoint and trained_with(checkpoint))
-        model, self.renderer = build_face_model(options, options.antialias)
+        model, self.renderer = build_face_model(
+            options.bfm_folder, options.bfm_model, focal=options.focal, center=options.center,
+            camera_d=options.camera_d, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer,
+            antialias=options.antialias)
         model = model.to(device)
         weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
         recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None

@@ -1,10 +1,11 @@
-"""Options that test.py and train.py share, and the kinds of values."""
+"""The options that test.py and train.py share, and the types of option values."""
 import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
 
-# Names that the modules of networks know: not imported from there, which would load PyTorch for a mere --help.
+# The networks in models/regressor.py and models/recognition.py. They are not imported from there, because that would
+# load PyTorch, and --help would take seconds.
 BACKBONES = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
 RECOGNITION_NETWORKS = ("r18", "r34", "r50", "r100", "dlib")
 
@@ -14,12 +15,13 @@ TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 def boolean(text: str) -> bool:
     if text.lower() in TRUE + FALSE:
         return text.lower() in TRUE
-    raise argparse.ArgumentTypeError(f"'{text}' is neither of {', '.join(TRUE)} nor of {', '.join(FALSE)}")
+    raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(TRUE + FALSE)}")
 
 
 def _number(what: str, accepts: Callable[[float], bool], convert: Callable[[float], float] = float
             ) -> Callable[[str], float]:
-    """A type of options: numbers that it accepts."""
+    """Returns an argparse type for numbers. what: describes them in the error message. accepts: whether a number is
+    valid. convert: turns a valid number into the value of the option."""
     def parse(text: str) -> float:
         try:
             value = float(text)
@@ -41,76 +43,102 @@ below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the default value in every help text, and errors of one line."""
+    """argparse with default values in the help texts and with errors of one line."""
 
     def __init__(self, description: str):
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                         allow_abbrev=False)
+        super().__init__(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message} (--help tells what there is)\n")   # without the usage: pages long
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")   # argparse adds the usage, which is long
+
+    def hide(self, *names: str):
+        """Leave options without effect out of --help. They are still accepted. names: without dashes."""
+        for action in self._actions:
+            if action.dest in names:
+                action.help = argparse.SUPPRESS
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default value to each help text, unless there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return action.help if action.default in (None, "") else super()._get_help_string(action)
 
 
 def add_flag(group: argparse._ActionsContainer, name: str, default: bool, help: str):
-    """An option that is yes or no, and yes where only its name is given. group: a parser or a group of one."""
+    """Add an option that is yes or no. Its name without a value means yes. group: a parser or a group of one."""
     group.add_argument(name, type=boolean, nargs="?", const=True, default=default, metavar="yes|no", help=help)
 
 
 def add_base_options(parser: Parser):
     group = parser.add_argument_group("base")
-    group.add_argument("--name", default="face_recon", help="the experiment: its folder in checkpoints_dir")
+    group.add_argument("--name", default="face_recon", help="The experiment: its folder in checkpoints_dir.")
     group.add_argument("--gpu_ids", default=None,
-                       help="GPUs by number, as in 0 or 0,1, which share the work; -1 for the CPU; by default the "
-                            "first GPU, or the CPU where there is none")
+                       help="The GPUs by number, as in 0 or 0,1; several GPUs share the work. -1 computes on the CPU. "
+                            "Without this option the first GPU is used, or the CPU if there is no GPU.")
     group.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
-                       help="folder of all experiments")
+                       help="The folder of all experiments.")
     group.add_argument("--epoch", default="latest",
-                       help="which checkpoint of the experiment: epoch_<epoch>.pth; test.py: 0: none, start from the "
-                            "mean face; train.py: latest: the newest one")
-    group.add_argument("--suffix", default="", help="added to the name; {option} stands for an option's value")
-    add_flag(group, "--verbose", False, "say more, with the trace of every error")
+                       help="Which checkpoint of the experiment is used: epoch_<epoch>.pth. In train.py, latest is the "
+                            "newest checkpoint. In test.py, 0 uses no network: the fit starts from the mean face.")
+    group.add_argument("--suffix", default="",
+                       help="A text that is added to the name. An option in braces stands for its value, as in "
+                            "{epoch}.")
+    add_flag(group, "--verbose", False, "Prints more, for example the traceback of every error.")
     group.add_argument("--model", default="facerecon", choices=["facerecon"],
-                       help="accepted, no effect: there is one method")
+                       help="Accepted, but without effect: there is one method.")
     group.add_argument("--vis_batch_nums", type=count, default=1,
-                       help="training: batches of an evaluation that are saved as pictures")
+                       help="How many batches of a validation are saved as pictures.")
     group.add_argument("--eval_batch_nums", type=count, default=math.inf,
-                       help="training: batches of an evaluation; inf: all")
-    add_flag(group, "--display_per_batch", True, "training: the frequencies count batches, not images")
-    add_flag(group, "--add_image", True, "training: pictures go to TensorBoard too")
-    add_flag(group, "--use_ddp", True, "no: of several gpu_ids only the first one")
-    group.add_argument("--ddp_port", default="12355", help="accepted, no effect: a free port is taken")
+                       help="How many batches a validation computes. inf computes all.")
+    add_flag(group, "--display_per_batch", True, "The frequencies count batches. no: they count images.")
+    add_flag(group, "--add_image", True, "Writes pictures to TensorBoard too.")
+    add_flag(group, "--use_ddp", True, "Uses all GPUs of gpu_ids. no: uses only the first one.")
+    group.add_argument("--ddp_port", default="12355", help="Accepted, but without effect: a free port is chosen.")
     group.add_argument("--world_size", type=positive, default=1,
-                       help="accepted, no effect: gpu_ids or torchrun tell the number of processes")
+                       help="Accepted, but without effect: gpu_ids or torchrun set the number of processes.")
 
 
 def add_model_options(parser: Parser):
     group = parser.add_argument_group("model")
     group.add_argument("--net_recon", default=None, choices=BACKBONES,
-                       help="the network; by default what the checkpoint holds")
+                       help="The backbone of the network. Without this option it is that of the checkpoint; a new "
+                            "training takes resnet50.")
     group.add_argument("--init_path", type=Path, default=None,
-                       help="training: torchvision's ImageNet weights to start from; by default "
-                            "checkpoints/init_model/<net_recon>-*.pth, where present (resnet50-0676ba61.pth)")
-    add_flag(group, "--use_last_fc", False, "training: one fully connected layer instead of seven heads; else the "
-                                              "checkpoint tells")
-    group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="folder of face models")
+                       help="The file of ImageNet weights, from torchvision, that a new training starts from. Without "
+                            "this option it is checkpoints/init_model/<net_recon>-*.pth, if there is one (as "
+                            "resnet50-0676ba61.pth).")
+    add_flag(group, "--use_last_fc", False, "A new network gets one fully connected layer instead of seven heads.")
+    group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="The folder of face models.")
     group.add_argument("--bfm_model", default=None,
-                       help="the face model in bfm_folder; by default that which the checkpoint was trained with, a "
-                            "published one with BFM_model_front.mat, which is made of the Basel Face Model 2009 there; "
-                            "without a checkpoint that one, or where it is not there open_face_model.npz")
-    group.add_argument("--focal", type=above_zero, default=1015.0, help="focal length of the camera, px")
+                       help="The file name of the face model in bfm_folder. Without this option it is the first of "
+                            "these that applies: (1) with a checkpoint, the face model that its network was trained "
+                            "with, which is BFM_model_front.mat for networks of Deep3DFaceRecon; (2) "
+                            "BFM_model_front.mat, if bfm_folder has it or all files of the Basel Face Model 2009 that "
+                            "it is derived from; (3) open_face_model.npz.")
+    group.add_argument("--focal", type=above_zero, default=1015.0, help="The focal length of the camera, px.")
     group.add_argument("--center", type=above_zero, default=112.0,
-                       help="principal point of the camera, px: half its image, which is the crop")
-    group.add_argument("--camera_d", type=above_zero, default=10.0, help="distance of the camera, decimetres")
-    group.add_argument("--z_near", type=above_zero, default=5.0, help="nearest visible distance, decimetres")
-    group.add_argument("--z_far", type=above_zero, default=15.0, help="farthest visible distance, decimetres")
+                       help="The principal point of the camera, px. It is the middle of the camera's image, which is "
+                            "the crop.")
+    group.add_argument("--camera_d", type=above_zero, default=10.0,
+                       help="The distance of the camera from the face, decimetres.")
+    group.add_argument("--z_near", type=above_zero, default=5.0,
+                       help="The nearest distance from the camera that is drawn, decimetres.")
+    group.add_argument("--z_far", type=above_zero, default=15.0,
+                       help="The farthest distance from the camera that is drawn, decimetres.")
     group.add_argument("--renderer", default="auto", choices=["auto", "portable", "nvidia"],
-                       help="the rasteriser: portable is nvdiffrast/ in this repository; nvidia is NVIDIA's package of "
-                            "that name, which needs a GPU; auto takes NVIDIA's on a GPU where it is installed")
-    add_flag(group, "--use_opengl", True, "accepted, no effect")
+                       help="The rasteriser. portable: the package nvdiffrast/ of this repository. nvidia: NVIDIA's "
+                            "package of the same name, which needs a GPU. auto: NVIDIA's, if there is a GPU and the "
+                            "package is installed, or else portable.")
+    add_flag(group, "--use_opengl", True, "Accepted, but without effect.")
 
 
 def parse_arguments(parser: Parser, arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the base and model options and the parser's others; the name gets its suffix."""
+    """Returns the values of all options. The value of --name includes the suffix.
+
+    parser: has the base and model options, and others. arguments: None parses those of the command line.
+    Raises SystemExit with status 2 if an option is wrong.
+    """
     options = parser.parse_args(arguments)
     if options.z_near >= options.z_far:
         parser.error(f"--z_near={options.z_near:g} must be less than --z_far={options.z_far:g}")
@@ -118,5 +146,5 @@ def parse_arguments(parser: Parser, arguments: list[str] | None) -> argparse.Nam
         try:
             options.name += f"_{options.suffix.format(**vars(options))}"
         except (LookupError, ValueError, AttributeError, TypeError):
-            parser.error(f"--suffix={options.suffix}: write the names of options in braces, as in lr{{lr}}")
+            parser.error(f"--suffix={options.suffix}: write the names of options in braces, as in {{epoch}}")
     return options

@@ -5,30 +5,37 @@ from pathlib import Path
 
 from options.common import Parser, add_base_options, add_flag, add_model_options, natural, parse_arguments, positive
 
+# Options that scripts for Deep3DFaceRecon may give, or that only train.py reads.
+WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_batch", "add_image", "ddp_port",
+                  "world_size", "init_path", "use_last_fc", "use_opengl", "phase", "dataset_mode")
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser("Reconstruct the faces in a folder of photos: a picture, a coloured mesh and the coefficients "
-                    "of each go to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/.")
+    parser = Parser("Reconstructs the faces in a folder of photos. A picture, a coloured mesh and the coefficients of "
+                    "each face are written to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/.")
     add_base_options(parser)
     add_model_options(parser)
     group = parser.add_argument_group("test")
     group.add_argument("--img_folder", type=Path, default=Path("datasets/examples"),
-                       help="folder of photos; detections/<photo>.txt in it, where present, holds the five points of "
-                            "the face (eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks, else the "
-                            "face is searched")
-    add_flag(group, "--all_faces", False, "reconstruct every face found in a photo, largest first, as <photo>_0, "
-                                           "<photo>_1, ...; detections/ is not read then")
+                       help="The folder of photos. detections/<photo>.txt in it may hold the five points of the face "
+                            "(eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks. Without such a "
+                            "file, the largest face that is found is reconstructed.")
+    add_flag(group, "--all_faces", False,
+             "Reconstructs every face that is found in a photo, largest first, as <photo>_0, <photo>_1, ... "
+             "detections/ is not read.")
     group.add_argument("--fit_iters", type=natural, default=0,
-                       help="optimise each face for this many steps from the network's coefficients, or from the "
-                            "mean face with --epoch=0; good numbers are 40, and 100")
-    group.add_argument("--batch_size", type=positive, default=8, help="faces computed at once")
+                       help="Optimises the coefficients of each face for this many steps. The fit starts from the "
+                            "network's coefficients (40 steps are good), or with --epoch=0 from the mean face (100 "
+                            "steps are good).")
+    group.add_argument("--batch_size", type=positive, default=8, help="How many faces are computed at once.")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
-                       help="processes that read photos and threads that write results, over all processes of torchrun "
-                            "on this machine")
-    group.add_argument("--phase", default="test", help="accepted, no effect")
-    group.add_argument("--dataset_mode", default=None, help="accepted, no effect")
+                       help="The number of processes that read photos, and of threads that write results, on this "
+                            "machine. All processes of torchrun share them.")
+    group.add_argument("--phase", default="test")
+    group.add_argument("--dataset_mode", default=None)
+    parser.hide(*WITHOUT_EFFECT)
     options = parse_arguments(parser, arguments)
     if options.epoch == "0" and not options.fit_iters:
-        parser.error("--epoch=0 starts from the mean face without a network: add --fit_iters=100 to fit it to the "
+        parser.error("--epoch=0 uses no network and starts from the mean face: add --fit_iters=100 to fit it to the "
                      "photos, or name a checkpoint with --name and --epoch")
     return options

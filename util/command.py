@@ -1,4 +1,4 @@
-"""What the scripts do about errors and signals."""
+"""Runs a command-line program and turns errors and signals into exit codes."""
 import signal
 import sys
 import traceback
@@ -9,11 +9,13 @@ from util.files import InputError
 
 
 def run_command(command: Callable[[], int], verbose: bool) -> int:
-    """The exit status that the command returns; 2 where it raises InputError, or OSError as of a full disk, after its
-    message and, if verbose, its trace; 130 where Ctrl-C has stopped it."""
+    """Returns the exit status of a program: what `command` returns, 2 after InputError or OSError, 130 after Ctrl-C.
+
+    The message of the error is printed. If verbose, its traceback is printed before.
+    """
     try:
         return command()
-    except (InputError, OSError) as error:
+    except (InputError, OSError) as error:   # OSError: a full disk, mostly
         if verbose:
             traceback.print_exc()
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
@@ -24,7 +26,7 @@ def run_command(command: Callable[[], int], verbose: bool) -> int:
 
 
 def ignore_signals(_):
-    """Of a process that reads photos: signals to stop are often sent to all processes of a program, and its first one
-    ends the others."""
+    """Make this process ignore SIGINT and SIGTERM. A DataLoader calls this in its worker processes: such a signal is
+    often sent to all processes of a program, but the first process must end the others."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,7 +1,6 @@
-"""Several processes that share the work, started by torchrun or by --gpu_ids."""
+"""Processes that share the work. torchrun starts them, or the program itself if --gpu_ids names several GPUs."""
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,54 +19,61 @@ from util.files import InputError
 class Processes:
     """This process among those that share the work."""
     device: torch.device
-    rank: int = 0
-    size: int = 1
-    local_size: int = 1   # on this machine
+    rank: int = 0         # number of this process, from 0
+    size: int = 1         # number of processes on all machines
+    local_size: int = 1   # number of processes on this machine
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean over all processes of a tensor of the same shape in each; carries no gradient."""
+        """Returns the mean over all processes of a tensor, without gradient. Its shape must be the same in all."""
         values = values.detach().clone()
         if self.size > 1:
             dist.all_reduce(values)
         return values / self.size
 
     def gather(self, value: object) -> list:
-        """The values of all processes."""
+        """Returns the values of all processes, in the order of their ranks."""
         values = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+        """Returns whether the flag is set in any process."""
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
     def share(self, total: int, what: str) -> int:
-        """This process's part of `total`. Raises InputError where it does not divide."""
+        """Returns this process's part of `total`. what: the option that gives it, for the message.
+
+        Raises InputError if `total` is not a multiple of the number of processes.
+        """
         if total % self.size:
             raise InputError(f"{what}={total} cannot be shared by {self.size} processes: give a multiple of "
                              f"{self.size}")
         return total // self.size
 
     def workers(self, total: int) -> int:
-        """This process's part of `total` worker processes on each machine, rounded up."""
+        """Returns how many of `total` worker processes on this machine belong to this process, rounded up."""
         return -(-total // self.local_size)
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network with its gradients averaged over all processes."""
+        """Returns a network whose gradients are averaged over all processes."""
         if self.size == 1:
             return network
         ids = [self.device] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
 
-def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Processes:
-    """Join the processes torchrun has started, if it has: on GPUs by NCCL, else by gloo. patience: how long one waits
-    for the others, by default as long as PyTorch does. Raises InputError."""
+def join_processes(gpu_ids: str | None, timeout: timedelta | None = None) -> Processes:
+    """Connect this process with the others, if torchrun has started it: by NCCL on GPUs, or else by gloo.
+
+    gpu_ids: see `choose_device`; each process on this machine takes one of the GPUs. timeout: how long a process waits
+    for the others; None is PyTorch's default.
+    Raises InputError if there are more processes than GPUs on this machine, or if gpu_ids is wrong.
+    """
     if not started_by_torchrun():
         device = choose_device(gpu_ids)
         if device.type == "cuda":
@@ -77,13 +83,13 @@ def join_processes(gpu_ids: str | None, patience: timedelta | None = None) -> Pr
     numbers = gpu_numbers(gpu_ids) or range(torch.cuda.device_count())
     if numbers and min(numbers) >= 0:
         if local_size > len(numbers):
-            raise InputError(f"{local_size} processes on this machine, but {len(numbers)} GPUs: start fewer with "
-                             "--nproc_per_node, or give --gpu_ids=-1 for the CPU")
+            raise InputError(f"there are {local_size} processes on this machine, but {len(numbers)} GPUs: start fewer "
+                             "processes with --nproc_per_node, or give --gpu_ids=-1 for the CPU")
         device = choose_device(str(numbers[local_rank]))
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     return Processes(device, dist.get_rank(), dist.get_world_size(), local_size)
 
 
@@ -92,20 +98,26 @@ def leave_processes():
         dist.destroy_process_group()
 
 
-def run_on_gpus(command: Callable[[Namespace], int], options: Namespace) -> int:
-    """The exit status of command(options); where --gpu_ids names several GPUs, of this script in a process for each.
-    Raises InputError."""
-    gpus = gpu_numbers(options.gpu_ids) or []
-    if len(gpus) < 2 or not options.use_ddp or started_by_torchrun():
-        return command(options)
+def run_on_gpus(command: Callable[[], int], gpu_ids: str | None, use_ddp: bool = True) -> int:
+    """Run the command, or, if gpu_ids names several GPUs, start this program again in one process for each GPU.
+
+    gpu_ids: see `choose_device`. use_ddp: False runs the command in this process, on the first GPU.
+    Returns the exit status. Raises InputError if gpu_ids is wrong.
+    """
+    gpus = gpu_numbers(gpu_ids) or []
+    if len(gpus) < 2 or not use_ddp or started_by_torchrun():
+        return command()
     for gpu in gpus:
-        choose_device(str(gpu))   # one that is not there is told once, not by every process
+        choose_device(str(gpu))   # a missing GPU is reported here, once, and not by every process
     return start_processes(len(gpus), sys.argv)
 
 
 def start_processes(count: int, command: Sequence[str]) -> int:
-    """Run `python command` in so many processes of this machine, by torchrun. Returns the exit status: of the first
-    process that failed, 128 + n where that, or this one, was ended by signal n."""
+    """Run `python <command>` in `count` processes on this machine, by torchrun.
+
+    Returns the exit status of the first process that failed, or 0. It is 128 + n if signal n has ended that process, or
+    this one.
+    """
     from torch.distributed.run import main  # slow to import
     try:
         main(["--standalone", f"--nproc_per_node={count}", *command])
@@ -122,17 +134,17 @@ def started_by_torchrun() -> bool:
 
 
 def synchronise_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch normalisation over the batches of all processes."""
+    """Returns the network with batch normalisation over the batches of all processes. The network itself changes."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = CpuSyncBatchNorm   # PyTorch's own runs on GPUs only
+            module.__class__ = CpuSyncBatchNorm   # PyTorch's SyncBatchNorm runs on GPUs only
     return network
 
 
 class CpuSyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the batches of all processes, which have the same size, by gloo."""
+    """Batch normalisation over the batches of all processes, which must have the same size."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if not self.training:
@@ -151,7 +163,7 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
 
 
 class Sum(torch.autograd.Function):
-    """The sum over all processes of a tensor, and of the gradients of that sum."""
+    """The sum of a tensor over all processes. Its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(_, values: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Writing files whole, and the error for an input that can't be used."""
+"""Writes files whole or not at all, and defines the error for unusable input."""
 
 import contextlib
 import re
@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
-_REMNANT_AGE = 60   # seconds: none is written that long
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")   # names of temporary files
+_REMNANT_AGE = 60   # seconds: no file takes longer to write, so an older temporary file is a remnant
 
 
 class InputError(Exception):
@@ -19,8 +19,8 @@ class InputError(Exception):
 def atomic_write(path):
     """Write a file whole or not at all.
 
-    Yields a temporary path in the same folder and with the same suffix (writers that choose a format by
-    suffix work); it replaces `path` when the block ends, and is removed when the block raises.
+    Yields a temporary path in the same folder and with the same suffix, since some writers choose the format by the
+    suffix. The temporary file replaces `path` when the block ends. It is deleted when the block raises an error.
 
     >>> with atomic_write("result.png") as temporary:
     ...     image.save(temporary)
@@ -35,13 +35,14 @@ def atomic_write(path):
 
 
 def remove_remnants(folder: Path):
-    """Delete the temporary files that `atomic_write` left in a folder because it was killed."""
+    """Delete the temporary files that `atomic_write` left in a folder when its process was killed."""
     for path in folder.glob(".*"):
         if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _REMNANT_AGE:
             path.unlink(missing_ok=True)
 
 
 def write_lines(path: Path, lines: Iterable[str]):
-    """Write a text file whole or not at all; line breaks in a line and what is not UTF-8 are written as escapes."""
+    """Write a UTF-8 text file whole or not at all. Line breaks within a line, and characters that UTF-8 cannot hold,
+    are written as escapes such as \\n."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines("\\n".join(line.splitlines()) + "\n" for line in lines)

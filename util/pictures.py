@@ -8,6 +8,6 @@ from util.files import atomic_write
 
 
 def write_png(path: Path, pixels: np.ndarray):
-    """Write (H, W, 3) or (H, W) uint8 pixels, RGB or grey, as a PNG file, whole or not at all. Raises OSError."""
+    """Write pixels (H, W, 3) RGB or (H, W) grey, uint8, as a PNG file, whole or not at all. Raises OSError."""
     with atomic_write(path) as temporary:
         Image.fromarray(pixels).save(temporary, compress_level=1)

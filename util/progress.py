@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines in a log."""
+"""Shows the progress of long work: as a bar on a terminal, as plain lines in a log."""
 import sys
 import time
 from collections.abc import Callable
@@ -9,8 +9,11 @@ LINE_EVERY = 10   # seconds between two lines in a log
 
 
 class Progress:
-    """Counts from `done` up to `total` things of kind `unit`; `say` prints a line without breaking the bar. quiet:
-    show nothing of the progress."""
+    """Shows how many of `total` things are done.
+
+    unit: the name of one thing, as "photo". done: how many are done at the start. quiet: show no progress; `say` still
+    prints.
+    """
 
     def __init__(self, total: int, unit: str, done: int = 0, quiet: bool = False):
         self.total, self.unit, self.done, self.quiet = total, unit, done, quiet
@@ -25,6 +28,7 @@ class Progress:
             self.bar.close()
 
     def advance(self, count: int = 1):
+        """Add `count` to the number of things that are done."""
         self.done += count
         if self.bar:
             self.bar.update(count)
@@ -35,6 +39,7 @@ class Progress:
             print(f"{self.done}/{self.total} {self.unit}s, {now - self.start:.0f} s", file=sys.stderr, flush=True)
 
     def say(self, line: str):
+        """Print a line to stderr without breaking the bar."""
         tqdm.write(line, file=sys.stderr)
 
 

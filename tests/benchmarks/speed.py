@@ -1,8 +1,9 @@
-"""How long test.py takes for a photo compared with the forward time of its network alone, in one run.
+"""Compares the time test.py takes for a photo with the forward time of its network alone, in one run.
 
     python tests/benchmarks/speed.py DIR [--net_recon resnet50] [--batch_size 8] [--repeat 4]
 
-DIR: photos with detections/ (searching faces is not what is measured). An untrained network stands for a trained one.
+DIR: photos with detections/, because the search for faces is not measured. The network is untrained, which does not
+change its speed.
 """
 import argparse
 import copy
@@ -22,9 +23,10 @@ from datasets.photo_folder import PhotoFolder  # noqa: E402
 from datasets.photos import list_photos  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
-from models.reconstruction import Reconstructor, reconstruct  # noqa: E402
+from models.reconstruction import Reconstructor  # noqa: E402
 from models.regressor import Regressor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
+from test import reconstruct_photos  # noqa: E402
 from util.obj_files import write_obj  # noqa: E402
 
 
@@ -45,9 +47,9 @@ def main():
         results = Path(temporary)
 
         def whole(paths):
-            skipped = reconstruct(reconstructor, PhotoFolder(paths), results, options.batch_size, options.num_threads,
-                                  verbose=False)
-            assert not skipped, skipped
+            left_out = reconstruct_photos(PhotoFolder(paths), reconstructor, results, options.batch_size,
+                                          options.num_threads, verbose=False)
+            assert not left_out, left_out
 
         whole(photos[:options.batch_size])   # warm
         forward, path = [], []

@@ -60,7 +60,7 @@ def main():
         mask, _, image = renderer(face.vertices, model.tri, face.color)
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
     reader = PhotoFolder([], for_fit=True)
-    faces = [reader.aligned(str(i), np.ascontiguousarray(picture),
+    faces = [reader.aligned(Path(), str(i), np.ascontiguousarray(picture),
                             FacePoints(five_points(flip_y(landmarks, 224)), given=True))
              for i, (picture, landmarks) in enumerate(zip(pictures, face.landmarks.double().numpy(), strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,16 +7,17 @@ import pytest
 
 from datasets.face_detection import Face, FaceDetector
 from datasets.frozen_landmarks import FrozenLandmarkDetector
-from datasets.photo_folder import FacePoints, PhotoFolder, find_landmarks
+from datasets.photo_folder import FacePoints, Photo, PhotoFolder, batches, find_landmarks, name_collisions
 from datasets.photos import read_photo
 from models.coordinates import crop_to_photo, flip_y
 from models.landmarks import five_points
+from models.records import AlignedFace
 from tests.helpers import ROOT
 
 EXAMPLE = ROOT / "datasets" / "examples" / "grace_hopper.jpg"
 
 
-def test_a_face_that_cannot_be_aligned_does_not_take_the_others_along():
+def test_a_face_that_cannot_be_aligned_does_not_stop_the_other_faces():
     folder = PhotoFolder([EXAMPLE], all_faces=True)
     face, = folder.detector.detect(cv2.imread(EXAMPLE)[..., ::-1])
     point = Face(face.box, np.full((68, 2), 100.0))
@@ -26,7 +28,7 @@ def test_a_face_that_cannot_be_aligned_does_not_take_the_others_along():
 
 
 @pytest.mark.parametrize("for_fit", [False, True])
-def test_given_landmarks_are_taken_and_the_crop_is_that_of_their_five_points(tmp_path, for_fit):
+def test_given_landmarks_are_kept_and_their_five_points_define_the_crop(tmp_path, for_fit):
     shutil.copy(EXAMPLE, tmp_path)
     detections = tmp_path / "detections" / "grace_hopper.txt"
     detections.parent.mkdir()
@@ -45,7 +47,7 @@ def test_given_landmarks_are_taken_and_the_crop_is_that_of_their_five_points(tmp
 
 
 @pytest.mark.parametrize("verbose", [False, True])
-def test_an_unexpected_error_leaves_out_the_photo_and_with_verbose_tells_its_trace(verbose):
+def test_an_unexpected_error_leaves_the_photo_out_and_verbose_adds_its_traceback(verbose):
     folder = PhotoFolder([EXAMPLE], all_faces=True, verbose=verbose)
 
     def fail(photo):
@@ -55,6 +57,30 @@ def test_an_unexpected_error_leaves_out_the_photo_and_with_verbose_tells_its_tra
     photo = folder[0]
     assert photo.problem == f"{EXAMPLE}: ZeroDivisionError: by chance"
     assert ("in fail" in photo.remark) == verbose
+
+
+def photo_of(name: str, faces: int) -> Photo:
+    path = Path(f"{name}.jpg")
+    return Photo(path, [AlignedFace(path, f"{name}_{i}", None, None, None) for i in range(faces)])
+
+
+def test_batches_are_full_and_a_photo_comes_with_its_first_face():
+    photos = [photo_of("a", 1), photo_of("none", 0), photo_of("group", 5), photo_of("b", 1)]
+    found = [([photo.path.stem for photo in new], [face.name for face in faces]) for new, faces in batches(photos, 3)]
+    assert found == [(["none"], []), (["a", "group"], ["a_0", "group_0", "group_1"]),
+                     ([], ["group_2", "group_3", "group_4"]), (["b"], ["b_0"])]
+
+
+def test_batches_are_made_without_reading_further_than_needed():
+    read = []
+    photos = (read.append(i) or photo_of(str(i), 1) for i in range(10))
+    next(batches(photos, 2))
+    assert read == [0, 1]
+
+
+def test_photos_whose_results_would_have_one_name():
+    a, b, c = Path("a.jpg"), Path("a.png"), Path("c.jpg")
+    assert name_collisions([a, b, c]) == {b: "a.png: its results would overwrite those of a.jpg: rename one"}
 
 
 class OtherLandmarks(FrozenLandmarkDetector):

@@ -1,5 +1,6 @@
 """What makes a fit good: where it looks, where it ends, and what holds it where a photo tells nothing."""
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_what_lies_over_the_face_moves_a_fit_by_its_attention(face_model, photos
             crops[:, *patch] = BLUE
         mask = np.full((CROP_SIZE, CROP_SIZE), 255, np.uint8)
         mask[patch] = attention
-        faces = [AlignedFace("", crop, None, points.numpy(), mask)
+        faces = [AlignedFace(Path(), "", crop, None, points.numpy(), mask)
                  for crop, points in zip(crops, landmarks, strict=True)]
         return reconstructor.coefficients(faces, torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
 

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -13,8 +14,8 @@ def test_the_options_name_every_network():
     assert set(common.RECOGNITION_NETWORKS) == set(recognition.NETWORKS)
 
 
-def test_wrong_options_are_told_without_loading_pytorch():
-    """It takes seconds, and reads the environment that the scripts set after their options."""
+def test_options_are_parsed_without_loading_pytorch():
+    """Loading it takes seconds, and it reads environment variables that the programs set after parsing."""
     modules = "options.testing, options.training, options.preparation"
     subprocess.run([sys.executable, "-c", f"import sys, {modules}; assert 'torch' not in sys.modules"], cwd=ROOT,
                    check=True)
@@ -35,7 +36,25 @@ def test_whole_numbers_may_have_a_point():
     (training.parse, "--n_epochs=inf"), (testing.parse, "--z_near=15"),
     (training.parse, "--z_far=5"), (testing.parse, "--suffix={name.x}"), (testing.parse, "--suffix={none}"),
     (training.parse, "--suffix={}"), (training.parse, "--suffix={lr"), (training.parse, "--suffix={lr[0]}")])
-def test_wrong_values_are_told_with_their_option(parse, argument, capsys):
+def test_the_message_about_a_wrong_value_names_its_option(parse, argument, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse([argument])
     assert argument.partition("=")[0] in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_help_of_the_reconstruction_shows_the_options_that_have_an_effect(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        testing.parse(["--help"])
+    shown = set(re.findall(r"--(\w+)", capsys.readouterr().out.partition("Reconstructs")[0]))
+    assert shown == {
+        "name", "gpu_ids", "checkpoints_dir", "epoch", "suffix", "verbose", "use_ddp", "net_recon", "bfm_folder",
+        "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "all_faces",
+        "fit_iters", "batch_size", "num_threads"}
+
+
+def test_the_reconstruction_accepts_options_without_effect():
+    options = testing.parse([
+        "--model=facerecon", "--vis_batch_nums=2", "--eval_batch_nums=3", "--display_per_batch=no", "--add_image=no",
+        "--ddp_port=1234", "--world_size=2", "--init_path=weights.pth", "--use_last_fc", "--use_opengl=no",
+        "--phase=train", "--dataset_mode=flist"])
+    assert vars(options).keys() >= set(testing.WITHOUT_EFFECT)

@@ -16,16 +16,17 @@ from datasets.photo_folder import PhotoFolder
 from datasets.photos import list_photos
 from models.coordinates import crop_to_photo, flip_y
 from models.reconstruction import Reconstructor
-from models.reconstruction import reconstruct as run_reconstruction
 from models.regressor import Regressor
 from models.renderer import MeshRenderer
+from test import reconstruct_photos
 from tests.helpers import EXAMPLES, ROOT, color_error, crop_and_overlay, kill_readers, press_ctrl_c, wait_for
 from util.files import InputError
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """An untrained network, which predicts the mean face, M of the open model, and published without telling."""
+    """Two checkpoints of an untrained network, which predicts the mean face. M says that it was trained with the open
+    face model; `published` does not say with which."""
     folder = tmp_path_factory.mktemp("checkpoints")
     network = {"net_recon": Regressor("resnet18").state_dict()}
     for name, more in (("M", {"options": {"bfm_model": "open_face_model.npz"}}), ("published", {})):
@@ -76,7 +77,7 @@ def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
 
 
 def test_another_camera(reconstruct, photos, face_model):
-    """The crop is the image of 2 * center px; the mesh does not depend on where the camera is."""
+    """The crop is the camera's image, 2 * center px wide. The mesh does not depend on where the camera is."""
     done, results = reconstruct(photos, "--center=168", "--focal=1522.5", "--camera_d=12")
     assert done.returncode == 0, done.stderr
     mesh = trimesh.load(results / "astronaut.obj", process=False)
@@ -99,7 +100,7 @@ def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkp
 
 
 def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
-    """Of the photo itself: without detections, from the mean face, back from the crop to the photo."""
+    """Without detections: the face is found, fitted from the mean face, and mapped back from the crop to the photo."""
     shutil.rmtree(photos / "detections")
     done, results = reconstruct(photos, "--fit_iters=25", name="fit", epoch=0)
     assert done.returncode == 0, done.stderr
@@ -125,7 +126,7 @@ def test_a_fit_follows_a_face_on_its_side(reconstruct, tmp_path):
     assert "turned.png: a face on its side or upside down" in done.stderr
 
 
-def test_bad_photos_are_named_and_the_others_done(reconstruct, photos):
+def test_bad_photos_are_named_and_the_others_reconstructed(reconstruct, photos):
     points = (photos / "detections" / "astronaut.txt").read_text().splitlines()
 
     def with_points(name, text):
@@ -199,13 +200,13 @@ def test_processes_of_torchrun_share_the_photos(checkpoints, photos, reconstruct
     assert {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"} == shared
 
 
-def test_gpus_that_are_not_there_are_told_once(reconstruct, photos):
+def test_missing_gpus_are_reported_once(reconstruct, photos):
     done, _ = reconstruct(photos, "--gpu_ids=98,99")
     assert done.returncode == 2
     assert done.stderr.count("test.py:") == 1 and "--gpu_ids=98" in done.stderr
 
 
-def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_path):
+def test_finished_results_stay_when_the_gpu_runs_out_of_memory(face_model, tmp_path):
     class Regressor(torch.nn.Module):
         batches = 0
 
@@ -217,14 +218,14 @@ def test_where_the_memory_of_the_gpu_ends_what_is_done_stays(face_model, tmp_pat
 
     reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), 0, torch.device("cpu"))
     with pytest.raises(InputError, match="--batch_size.*out of memory"):
-        run_reconstruction(reconstructor, PhotoFolder(list_photos(EXAMPLES)), tmp_path, batch_size=1, num_threads=0,
+        reconstruct_photos(PhotoFolder(list_photos(EXAMPLES)), reconstructor, tmp_path, batch_size=1, workers=0,
                            verbose=False)
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
 
 
 @pytest.fixture
 def long_run(checkpoints, photos):
-    """test.py, which has just begun to write its results, and their folder."""
+    """A process of test.py that has written its first results, and the folder of results."""
     for number in range(300):
         (photos / f"{number}.png").hardlink_to(photos / "astronaut.png")
         (photos / "detections" / f"{number}.txt").hardlink_to(photos / "detections" / "astronaut.txt")
@@ -238,13 +239,13 @@ def long_run(checkpoints, photos):
     return process, results
 
 
-def test_ctrl_c_is_answered_in_a_line(long_run):
+def test_ctrl_c_prints_one_line(long_run):
     process, results = long_run
     assert press_ctrl_c(process) == "test.py: stopped; what it has written stays"
     assert (results / "0.mat").exists()
 
 
-def test_where_a_reader_is_killed_what_is_done_stays(long_run):
+def test_finished_results_stay_when_a_reader_is_killed(long_run):
     process, results = long_run
     kill_readers(process)
     _, errors = process.communicate()
@@ -283,7 +284,7 @@ def test_wrong_usage(run_script, checkpoints, arguments, message):
 
 
 def test_a_published_network_without_the_basel_model(reconstruct, photos, tmp_path):
-    """On another model its faces would be wrong."""
+    """With another face model, the network would give wrong faces."""
     folder = tmp_path / "BFM"
     folder.mkdir()
     shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)

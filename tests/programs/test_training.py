@@ -15,10 +15,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from models.checkpoints import load_regressor
-from models.reconstruction import build_reconstructor
 from models.training import Trainer, make_scheduler, train
 from options import testing
 from options.training import parse
+from test import build_reconstructor
 from tests.helpers import CPU, ROOT, arguments, kill_readers, wait_for
 from util.distributed import Processes, run_on_gpus
 from util.files import InputError
@@ -410,7 +410,7 @@ def test_gpus_that_are_not_there_are_told_once(run_script):
 
 
 def test_without_use_ddp_several_gpus_start_no_processes():
-    assert run_on_gpus(lambda options: 7, parse(["--gpu_ids=98,99", "--use_ddp=no"])) == 7
+    assert run_on_gpus(lambda: 7, "98,99", use_ddp=False) == 7
 
 
 def test_a_batch_must_divide_among_the_processes():

@@ -1,4 +1,4 @@
-"""Errors of the scripts."""
+"""Errors of the programs."""
 import errno
 import os
 
@@ -11,7 +11,7 @@ from util.command import run_command
     ("test.py", ["--epoch=0", "--fit_iters=1", "--img_folder=/nowhere"]),
     ("data_preparation.py", ["--img_folder", "/nowhere"]),
     ("train.py", ["--flist=/nowhere", "--gpu_ids=-1"])])
-def test_verbose_adds_the_trace_to_the_message(run_script, script, arguments):
+def test_verbose_adds_the_traceback_to_the_message(run_script, script, arguments):
     for verbose in (False, True):
         run = run_script(script, *arguments, f"--verbose={verbose}")
         assert run.returncode == 2
@@ -19,7 +19,7 @@ def test_verbose_adds_the_trace_to_the_message(run_script, script, arguments):
         assert ("Traceback" in run.stderr) == verbose
 
 
-def test_a_full_disk_is_told_in_a_line(capsys):
+def test_a_full_disk_is_reported_in_one_line(capsys):
     def command() -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "skipped.txt")
 
