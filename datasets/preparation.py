@@ -86,7 +86,8 @@ class PhotoPreparer(Dataset):
         if keep_landmarks:
             write_mask(paths.mask, paths.photo, photo)
             return True, ""
-        landmarks, remark = self.find_landmarks(paths.photo, photo)
+        (face,), remark = find_faces(paths.photo, photo, self.detector)
+        landmarks = find_landmarks(photo, face, self.landmark_detector)
         check_face(photo, landmarks, paths.photo)
         paths.landmarks.unlink(missing_ok=True)
         with atomic_write(paths.landmarks) as temporary:
@@ -96,14 +97,6 @@ class PhotoPreparer(Dataset):
             if not keep_mask:
                 write_mask(paths.mask, paths.photo, photo, checksum(temporary))
         return True, remark
-
-    def find_landmarks(self, path: Path, photo: np.ndarray) -> tuple[np.ndarray, str]:
-        """Find the landmarks (68, 2) px, y down, of the face in a photo (H, W, 3) uint8 RGB, and a remark or "".
-
-        Raises InputError if there is no face, or if the points provided in detections/ are wrong.
-        """
-        (face,), remark = find_faces(path, photo, self.detector)
-        return find_landmarks(photo, face, self.landmark_detector), remark
 
 
 def check_face(photo: np.ndarray, landmarks: np.ndarray, source: Path):

@@ -23,7 +23,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from data_preparation import prepare_folders  # noqa: E402
 from datasets import preparation, preparation_masks  # noqa: E402
-from datasets.face_detection import FaceDetector  # noqa: E402
 from datasets.photos import list_photos  # noqa: E402
 from datasets.skin_mask import skin_mask  # noqa: E402
 from options.preparation import parse  # noqa: E402
@@ -60,7 +59,7 @@ def parts(photos: list[Path]) -> Counter:
     seconds: Counter = Counter()
     with contextlib.ExitStack() as stack:
         for part, owner, name in (("reading", preparation, "read_photo"), ("detection", preparation, "find_faces"),
-                                  ("landmarks", FaceDetector, "predict_landmarks"),
+                                  ("landmarks", preparation, "find_landmarks"),
                                   ("mask", preparation_masks, "skin_mask")):
             function = getattr(owner, name)
             stack.callback(setattr, owner, name, function)
