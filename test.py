@@ -48,7 +48,7 @@ def reconstruct_folder(options: Namespace) -> int:
     """
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.photos import list_photos
-    from models.face_files import SKIPPED, make_results_folder
+    from models.face_files import LEFT_OUT_FILE, make_results_folder
     from util.distributed import join_processes, leave_processes
     from util.files import write_lines
 
@@ -74,7 +74,7 @@ def reconstruct_folder(options: Namespace) -> int:
 
         if processes.is_first:
             if left_out:
-                write_lines(results_folder / SKIPPED,
+                write_lines(results_folder / LEFT_OUT_FILE,
                             [f"{path.name}: {reason}" for path, reason in sorted(left_out.items())])
             print(f"{len(photos) - len(left_out)} of {len(photos)} photos done: {results_folder}")
         processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0

@@ -13,7 +13,7 @@ from util.obj_files import write_obj
 from util.pictures import write_png
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
-SKIPPED = "skipped.txt"   # in the folder of results: which photos were left out, and why
+LEFT_OUT_FILE = "skipped.txt"   # in the folder of results: which photos were left out, and why
 
 
 class FaceWriter:
@@ -88,8 +88,8 @@ def make_results_folder(folder: Path):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_lines(folder / SKIPPED, [])   # a folder that cannot be written to is reported now, not after the work
-        (folder / SKIPPED).unlink(missing_ok=True)
+        write_lines(folder / LEFT_OUT_FILE, [])   # reports a folder that cannot be written to now, not after the work
+        (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write results to {folder}: {error.strerror}. Results go to --checkpoints_dir, which "
                          "also holds the checkpoint: copy it to a folder that can be written to") from error

@@ -223,6 +223,20 @@ def test_finished_results_stay_when_the_gpu_runs_out_of_memory(face_model, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
 
 
+def test_a_photo_whose_results_cannot_be_written_is_left_out(reconstruct, photos):
+    _, results = reconstruct(photos)
+    (results / "astronaut.obj").unlink()
+    (results / "astronaut.obj").mkdir()   # a folder in the way of the file
+    try:
+        done, _ = reconstruct(photos, "--verbose")
+        assert done.returncode == 1
+        assert "0 of 1 photos done" in done.stdout
+        assert "astronaut.png: its results could not be written" in (results / "skipped.txt").read_text()
+        assert "left out: " in done.stderr and "Traceback" in done.stderr
+    finally:
+        (results / "astronaut.obj").rmdir()
+
+
 @pytest.fixture
 def long_run(checkpoints, photos):
     """A process of test.py that has written its first results, and the folder of results."""
