@@ -149,7 +149,7 @@ def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     height, width = photo.shape[:2]
     if mask.shape != (height, width):
         raise InputError(f"the mask {paths.mask} has not the size of the upright photo {paths.photo}: "
-                         "let data_preparation.py make it anew")
+                         "provide another mask, or delete it: then data_preparation.py computes one")
     check_points_inside(five_points(landmarks), reduce * width, reduce * height, paths.landmarks)
     landmarks = flip_y((landmarks + 0.5) / reduce - 0.5, height)
     try:
