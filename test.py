@@ -46,6 +46,7 @@ def reconstruct_folder(options: Namespace) -> int:
     Under torchrun, every process runs this function and reconstructs its share of the photos.
     Raises InputError if the work cannot start or go on.
     """
+    from datasets.face_points import remark_on_unused_files
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.photos import list_photos
     from models.face_files import LEFT_OUT_FILE, make_results_folder
@@ -64,6 +65,8 @@ def reconstruct_folder(options: Namespace) -> int:
         if processes.is_first:
             for reason in left_out.values():
                 print(f"left out: {reason}", file=sys.stderr)
+            if not options.all_faces and (remark := remark_on_unused_files(options.img_folder, photos)):
+                print(remark, file=sys.stderr)
         share = [path for path in photos if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                              options.verbose)

@@ -10,9 +10,10 @@ from torch.utils.data import Dataset
 
 from datasets.alignment import align
 from datasets.face_detection import FaceDetector
-from datasets.face_points import check_points_inside, read_detections
+from datasets.face_points import DETECTIONS, points_file, read_points
 from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.photos import read_photo
+from datasets.point_checks import check_points
 from datasets.skin_mask import skin_posterior
 from models.coordinates import CROP_SIZE, flip_y, photo_to_crop
 from models.landmarks import WITHOUT_JAW, five_points
@@ -136,21 +137,24 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
                all_faces: bool = False) -> tuple[list[FacePoints], str]:
     """Returns the faces of a photo, and a remark for the user or "".
 
-    If `detections/<photo>.txt` exists beside the photo, its face is the only one. Otherwise the detector searches the
-    photo, and the largest face is returned. With all_faces that file is not read, and every face found is returned,
-    largest first.
+    If the folder `detections` beside the photo has a file of points for it, its face is the only one. Otherwise the
+    detector searches the photo, and the largest face is returned. With all_faces that file is not read, and every face
+    found is returned, largest first.
 
     path: of the photo. photo: (H, W, 3) uint8 RGB.
     Raises InputError if the file does not hold the points of a face in this photo, or if no face is found.
     """
-    given = path.parent / "detections" / f"{path.stem}.txt"
-    if given.exists() and not all_faces:
-        points = read_detections(given)
-        check_points_inside(points, photo.shape[1], photo.shape[0], given)
-        return [FacePoints(points, given=True)], ""
+    folder = path.parent / DETECTIONS
+    given = points_file(folder, path.stem)
+    if given and not all_faces:
+        size = photo.shape[1], photo.shape[0]
+        points, selection = read_points(given, lambda: size)
+        points, correction = check_points(points, given, size)
+        return [FacePoints(points, given=True)], "; ".join(filter(None, (selection, correction)))
     found = [FacePoints(face.landmarks, given=False) for face in detector.detect(photo)]
     if not found:
-        raise InputError(f"{path}: no face found; if there is one, give its five points in {given}")
+        raise InputError(f"{path}: no face found; if there is one, give its five points in "
+                         f"{folder / path.stem}.txt")
     if all_faces or len(found) == 1:
         return found, ""
     return found[:1], f"{path}: the largest of {len(found)} faces"

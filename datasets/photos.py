@@ -96,6 +96,17 @@ def read_photo(path: Path, reduce: int = 1) -> np.ndarray:
     return np.array(image)
 
 
+def photo_size(path: Path) -> tuple[int, int]:
+    """The width and height in px that `read_photo` gives a photo, from its header alone. Raises InputError."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = _orientation(image) in (5, 6, 7, 8)   # by a quarter
+    except BROKEN as error:
+        raise InputError(f"cannot read the photo {path}: {error}") from error
+    return (height, width) if turned else (width, height)
+
+
 def _orientation(image: Image.Image) -> int | None:
     """The EXIF orientation; None if there is none, or if it is broken, which is no reason to refuse the pixels."""
     try:

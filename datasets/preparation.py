@@ -78,7 +78,7 @@ class PhotoPreparer(Dataset):
         keep_mask = mask_is_provided or (paths.mask.exists() and keep_landmarks and not is_out_of_date)
 
         if keep_landmarks:
-            check_face(photo, read_landmarks(paths.landmarks), paths.landmarks)
+            check_face(photo, read_landmarks(paths.landmarks, paths.photo), paths.landmarks)
         if mask_is_provided:
             check_provided_mask(paths.mask, photo)
         if keep_landmarks and keep_mask:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets import face_points
 from datasets.photos import SUFFIXES, list_photos
-from datasets.preparation_masks import MaskOrigin, photo_has_changed, read_origin
+from datasets.preparation_masks import MaskOrigin, checksum, photo_has_changed, read_origin
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.files import InputError, remove_remnants
 
@@ -97,7 +98,8 @@ def plan_folder(path: Path, overwrite: bool) -> TrainingFolder:
                 to_prepare.append(names)
     unused = [f"{LANDMARKS}/{name}" for name in landmarks - {names.landmarks for names in files.values()}]
     unused += [f"{MASKS}/{name}" for name in masks - {names.mask for names in files.values()}]
-    return TrainingFolder(path, files, to_prepare, left_out, remark_on_unused(path, unused))
+    remarks = [remark_on_unused(path, unused), face_points.remark_on_unused_files(path, photos)]
+    return TrainingFolder(path, files, to_prepare, left_out, "\n".join(filter(None, remarks)))
 
 
 def remark_on_unused(path: Path, files: list[str]) -> str:
@@ -126,8 +128,8 @@ def choose_mask(photo: Path, present: set[str]) -> str:
 
 def choose_landmarks(photo: Path, present: set[str]) -> str:
     """Choose the landmarks of a photo among the files present in landmarks/. Returns the name to read or to write."""
-    written, other = f"{photo.stem}.txt", f"{photo.stem}.pts"
-    return other if other in present and written not in present else written
+    names = [f"{photo.stem}{suffix}" for suffix in face_points.SUFFIXES]
+    return next((name for name in names if name in present), names[0])
 
 
 def is_prepared(paths: SamplePaths) -> bool:
@@ -138,7 +140,7 @@ def is_prepared(paths: SamplePaths) -> bool:
     """
     origin = read_origin(paths.mask)
     mask_was_written = origin is not None
-    return mask_was_written and not has_changed(paths, origin) and can_be_read(paths.landmarks)
+    return mask_was_written and not has_changed(paths, origin) and has_landmarks(paths, origin)
 
 
 def has_changed(paths: SamplePaths, origin: MaskOrigin) -> bool:
@@ -153,10 +155,15 @@ def last_change(path: Path) -> int:
     return max(times.st_mtime_ns, times.st_ctime_ns)
 
 
-def can_be_read(landmarks: Path) -> bool:
-    """Whether landmarks exist and can be read. If not, preparing the photo finds them or gives the reason."""
+def has_landmarks(paths: SamplePaths, origin: MaskOrigin) -> bool:
+    """Whether the landmarks of a photo exist and can be those of a face. If not, preparing the photo finds them, or
+    gives the reason. Landmarks that an earlier run wrote were checked then, and are not read again: this saves time."""
+    if not paths.landmarks.exists():
+        return False
+    if origin.landmarks_checksum == checksum(paths.landmarks):
+        return True
     try:
-        read_landmarks(landmarks)
+        read_landmarks(paths.landmarks, paths.photo)
     except InputError:
         return False
     return True

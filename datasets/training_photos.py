@@ -9,10 +9,11 @@ from torch.utils.data import Dataset, default_collate
 
 from datasets.alignment import align
 from datasets.augmentation import Augmentation
-from datasets.face_points import check_points_inside, read_points
-from datasets.photos import SUFFIXES, read_photo
+from datasets.face_points import read_points
+from datasets.photos import SUFFIXES, photo_size, read_photo
+from datasets.point_checks import check_points, check_points_inside
 from models.coordinates import flip_y, photo_to_crop
-from models.landmarks import five_points
+from models.landmarks import COUNT, five_points
 from util.files import InputError
 
 MOST_REPLACED = 100   # unreadable samples in a row: then it is not the samples
@@ -143,7 +144,7 @@ def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
     Raises InputError naming the file that is missing, broken or doesn't fit the others.
     """
-    landmarks = read_landmarks(paths.landmarks)
+    landmarks = read_landmarks(paths.landmarks, paths.photo)
     reduce = _reduction(landmarks)
     photo, mask = read_photo(paths.photo, reduce), read_mask(paths.mask, reduce)
     height, width = photo.shape[:2]
@@ -164,13 +165,18 @@ def _reduction(landmarks: np.ndarray) -> int:
     return next((reduce for reduce in (8, 4, 2) if np.ptp(landmarks, axis=0).max() > 2 * reduce * CROP_FACE), 1)
 
 
-def read_landmarks(path: Path) -> np.ndarray:
-    """Read 68 landmarks by `read_points` -> (68, 2) float64 px in the photo, y down. Raises InputError."""
+def read_landmarks(path: Path, photo: Path) -> np.ndarray:
+    """Read the 68 landmarks of a photo -> (68, 2) float64 px in the photo, y down.
+
+    The photo is opened only where the landmarks are fractions of its size. Raises InputError when they cannot be read
+    or cannot be those of a face.
+    """
     if not path.exists():
         raise InputError(f"the landmarks {path} do not exist: let data_preparation.py find them")
-    landmarks = read_points(path)
-    if len(landmarks) != 68:
+    landmarks, _ = read_points(path, lambda: photo_size(photo))
+    if len(landmarks) != COUNT:
         raise InputError(f"{path} has {len(landmarks)} points, expected the 68 landmarks, one a line")
+    check_points(landmarks, path)
     return landmarks
 
 

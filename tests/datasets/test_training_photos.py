@@ -181,9 +181,11 @@ def crop_mask(path):
     ("landmarks", lambda path: path.unlink(), "landmarks.3.txt do not exist"),
     ("landmarks", replace_by(b"1 2\n" * 67), "landmarks.3.txt has 67 points"),
     ("landmarks", replace_by(b"1 2\n" * 67 + b"3\n"), "landmarks.3.txt must have two numbers in each line"),
-    ("landmarks", replace_by(b"1 2\n" * 67 + b"nan 2\n"), "landmarks.3.txt must have two numbers in each line"),
-    ("landmarks", replace_by(b"1 2\n" * 68), "landmarks.3.txt: the five points"),
-    ("landmarks", replace_by(b"9000 2\n" * 68), "landmarks.3.txt: the points lie outside the photo of 300 x 260"),
+    ("landmarks", replace_by(b"1 2\n" * 67 + b"nan 2\n"), "landmarks.3.txt: point 68 is not a number"),
+    ("landmarks", replace_by(b"1 2\n" * 68), "landmarks.3.txt: all points are the same"),
+    ("landmarks", lambda path: np.savetxt(path, np.loadtxt(path) + (9000, 0)),
+     "landmarks.3.txt: the points lie outside the photo of 300 x 260"),
+    ("landmarks", lambda path: np.savetxt(path, np.loadtxt(path)[:, ::-1]), "landmarks.3.txt: x and y are exchanged"),
 ])
 def test_a_broken_sample_is_replaced_by_the_next_and_named(datalist, kind, damage, message):
     photos = TrainingPhotos(datalist, None, seed=0)

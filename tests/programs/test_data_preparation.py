@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 import data_preparation
-from datasets.face_points import read_detections
 from datasets.photos import read_photo
 from datasets.skin_mask import skin_mask
-from datasets.training_photos import read_datalist, read_landmarks, read_sample
+from datasets.training_photos import read_datalist, read_sample
 from models.landmarks import five_points
 from tests.helpers import EXAMPLES, GOLDEN, ROOT, press_ctrl_c, wait_for
 
@@ -93,9 +92,9 @@ def test_from_photos_to_training_samples(root, photos):
     assert not (photos / "skipped.txt").exists()
     assert (photos / "vis" / "sheet_001.jpg").exists()
 
-    landmarks = read_landmarks(photos / "landmarks" / "astronaut.txt")
-    assert np.abs(five_points(landmarks) - read_detections(EXAMPLES / "detections" / "astronaut.txt")).max() < 6
-    searched = read_landmarks(photos / "landmarks" / "searched.txt") + [80, 0]
+    landmarks = np.loadtxt(photos / "landmarks" / "astronaut.txt")
+    assert np.abs(five_points(landmarks) - np.loadtxt(EXAMPLES / "detections" / "astronaut.txt")).max() < 6
+    searched = np.loadtxt(photos / "landmarks" / "searched.txt") + [80, 0]
     assert np.linalg.norm(searched - landmarks, axis=1).mean() < 3
     for name in ("astronaut.png", "searched.jpg"):
         mask = Image.open((photos / "mask" / name).with_suffix(".png"))
@@ -112,7 +111,7 @@ def test_given_landmarks_are_taken(root, photos, prepare):
     landmarks = FACE * 0.8 + [120, 20]   # about where the face is
     np.savetxt(photos / "detections" / "astronaut.txt", landmarks)
     assert prepare("--img_folder", "photos") == 0
-    np.testing.assert_allclose(read_landmarks(photos / "landmarks" / "astronaut.txt"), landmarks, atol=0.001)
+    np.testing.assert_allclose(np.loadtxt(photos / "landmarks" / "astronaut.txt"), landmarks, atol=0.001)
 
 
 def test_what_is_done_stays_and_the_rest_is_done(root, photos, prepare):
@@ -173,10 +172,10 @@ def test_an_older_photo_put_in_the_place_of_another_is_noticed(root, photos, pre
     Image.fromarray(np.roll(EXAMPLE, 40, axis=1)).save(older)
     os.utime(older, (0, 0))
     assert prepare("--img_folder", "photos") == 0
-    before = read_landmarks(photos / "landmarks" / "searched.txt")
+    before = np.loadtxt(photos / "landmarks" / "searched.txt")
     older.replace(photos / "searched.jpg")
     assert prepare("--img_folder", "photos") == 0
-    moved = read_landmarks(photos / "landmarks" / "searched.txt") - before
+    moved = np.loadtxt(photos / "landmarks" / "searched.txt") - before
     assert np.abs(moved - [120, 0]).max() < 6   # the first photo began 80 px further right
     mask = Image.open(photos / "mask" / "searched.png")
     assert np.array_equal(np.asarray(mask), expected_mask(photos / "searched.jpg"))
@@ -242,8 +241,9 @@ def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
     assert prepare("--img_folder", "photos") == 1
     assert masks_listed(root) == ["photos/mask/good.png"]
     assert {path: content for path, content in written(folder).items() if path in users} == users
-    reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224", "line": "on one line",
-               "points67": "has 67 points", "words": "two numbers in each line", "noface": "no face found",
+    reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224",
+               "line": "not have the shape of a face", "points67": "has 67 points",
+               "words": "two numbers in each line", "noface": "no face found",
                "detections4": "has 4 points", "empty": "not a photo", "text": "not a photo", "broken": "cannot read",
                "good.png": "good.jpg has landmarks of the same name", "line\\nbreak": "rename", "caf\\udce9": "rename"}
     skipped = (folder / "skipped.txt").read_text().splitlines()
@@ -401,7 +401,7 @@ def test_the_largest_of_several_faces_is_taken_and_said_so(root, capsys, prepare
     both.save(folder / "pair.png")
     assert prepare("--img_folder", "photos") == 0
     assert "photos/pair.png: the largest of 2 faces" in capsys.readouterr().err
-    assert read_landmarks(folder / "landmarks" / "pair.txt")[:, 0].min() > 300
+    assert np.loadtxt(folder / "landmarks" / "pair.txt")[:, 0].min() > 300
 
 
 def test_the_lists_of_several_folders(root, tmp_path_factory, prepare):

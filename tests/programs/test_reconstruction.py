@@ -11,7 +11,6 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
-from datasets.face_points import read_detections
 from datasets.photo_folder import PhotoFolder
 from datasets.photos import list_photos
 from models.coordinates import crop_to_photo, flip_y
@@ -108,7 +107,7 @@ def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
     in_photo = crop_to_photo(flip_y(mat["lm68"][0], 224), mat["trans_params"][0])
     in_photo = flip_y(in_photo, 512)
     eyes = [in_photo[36:42].mean(0), in_photo[42:48].mean(0)]
-    expected = read_detections(EXAMPLES / "detections" / "astronaut.txt")
+    expected = np.loadtxt(EXAMPLES / "detections" / "astronaut.txt")
     assert np.abs(np.array(eyes) - expected[:2]).max() < 3
     assert color_error(results / "astronaut.png") < 0.14
 
