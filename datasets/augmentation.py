@@ -1,5 +1,4 @@
 """Augmentation: one random affine map about the centre of the crop per sample, for photo, mask and landmarks."""
-from argparse import Namespace
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +71,6 @@ class Augmentation:
         if unknown and self.preprocess != "none":
             raise InputError(f"preprocess is '{self.preprocess}': give {', '.join(STEPS)} or some of them joined by _, "
                              "or none")
-
-    @classmethod
-    def from_options(cls, options: Namespace) -> "Augmentation":
-        return cls(options.preprocess, options.shift_pixs, options.scale_delta, options.rot_angle)
 
     def draw(self, rng: np.random.Generator) -> AffineMap:
         """A random map. It uses the same numbers of `rng` whichever steps are used."""

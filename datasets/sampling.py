@@ -1,4 +1,4 @@
-"""Which samples make up which batch, on one process or many."""
+"""Decides which samples form which batch, in one process or in several."""
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,16 +8,23 @@ from util.files import InputError
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """The batches of one process in one epoch: lists of (epoch, index), the keys of `TrainingPhotos`.
+    """The batches that one process takes in one epoch, as lists of (epoch, index), the keys of `TrainingPhotos`.
 
-    Global batch k is samples k * B to (k + 1) * B of the epoch's order, B = batch_size * world_size, and rank r takes
-    the r-th part of it, so what a step sees together doesn't depend on the number of processes.
+    All processes take a step together. A step uses the next batch_size * world_size samples of the epoch's order, and
+    each process takes batch_size of them: the first process the first ones, and so on. So the samples of a step are
+    the same, however many processes share them.
 
-    size: number of samples. batch_size: samples a process and step. shuffle: in an order drawn from (seed, epoch).
-    drop_last: leave out what doesn't fill a global batch, with shuffle other samples each epoch; else the last batch is
-    smaller, and the last ranks may have one less than the first, which only steps without communication allow.
-    start_batch: where an interrupted epoch goes on; `len` counts from there.
-    Raises InputError when there are no samples, or with drop_last less than a global batch.
+    size: the number of samples.
+    batch_size: the samples that one process takes in a step.
+    seed, epoch: with shuffle, the order of the samples is drawn from these two numbers.
+    rank, world_size: the number of this process, from 0, and how many processes there are.
+    shuffle: False takes the samples in the order of the list.
+    drop_last: True leaves out the samples at the end that are too few for a step. With shuffle these are others in each
+        epoch. False takes them too: the last batch may then be smaller, and the last processes may have one batch less
+        than the first. So use False only where the processes do not wait for each other in a step.
+    start_batch: the number of batches to leave out at the start, to continue an interrupted epoch. `len` does not count
+        them.
+    Raises InputError if there are no samples, or with drop_last fewer samples than a step needs.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, epoch: int, rank: int = 0, world_size: int = 1,

@@ -1,11 +1,11 @@
-"""A datalist's photos as training samples: photo, skin mask and 68 landmarks, aligned and augmented alike."""
+"""Reads the training samples of a datalist: photo, skin mask and 68 landmarks, aligned and augmented together."""
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from datasets.alignment import align
 from datasets.augmentation import Augmentation
@@ -16,8 +16,8 @@ from models.coordinates import flip_y, photo_to_crop
 from models.landmarks import COUNT, five_points
 from util.files import InputError
 
-MOST_REPLACED = 100   # unreadable samples in a row: then it is not the samples
-CROP_FACE = 150       # px, the larger side of the landmarks' box in the crop
+MOST_REPLACED = 100   # so many unreadable samples in a row mean that the list itself is wrong
+FACE_IN_CROP = 150    # px: the larger side of the box round the landmarks, in a crop
 
 
 class SamplePaths(NamedTuple):
@@ -27,17 +27,20 @@ class SamplePaths(NamedTuple):
 
 
 class Datalist(Sequence[SamplePaths]):
-    """The paths of each sample; a slice of it is a Datalist too. Files are looked for when a sample is asked for.
+    """The paths of each sample. A slice of a Datalist is a Datalist too.
 
-    root: the folder of relative paths. lines: (N, 3) text, photo, mask and landmarks. An empty photo or landmarks
-    follow from the mask: DIR/mask/NAME.png belongs to DIR/NAME.png, or whichever suffix the photo has, and
-    DIR/landmarks/NAME.txt.
+    root: the folder that relative paths start from.
+    lines: (N, 3) text: photo, mask and landmarks of each sample. An empty photo or landmarks is derived from the mask:
+        to DIR/mask/NAME.png belong DIR/NAME.png (or DIR/NAME with another suffix of photos) and
+        DIR/landmarks/NAME.txt.
+
+    Whether the files exist is only checked when a sample is read.
     """
 
     def __init__(self, root: Path, lines: Sequence[Sequence[str]] | np.ndarray):
         self.root = root
-        # One block of memory, which worker processes share: of str objects each would get a copy over time, because
-        # looking at one changes its reference count.
+        # A NumPy array is one block of memory that all reading processes share. A list of str would slowly be copied
+        # into each process, because reading a str changes its reference count.
         self.lines = np.asarray(lines, dtype=np.dtypes.StringDType())
 
     def __len__(self) -> int:
@@ -49,12 +52,12 @@ class Datalist(Sequence[SamplePaths]):
         photo, mask, landmarks = self.lines[index]
         mask = self.root / mask
         folder = mask.parent.parent
-        return SamplePaths(self.root / photo if photo else _with_real_suffix(folder / mask.name), mask,
+        return SamplePaths(self.root / photo if photo else _with_existing_suffix(folder / mask.name), mask,
                            self.root / landmarks if landmarks else folder / "landmarks" / f"{mask.stem}.txt")
 
 
-def _with_real_suffix(photo: Path) -> Path:
-    """The path itself, or that of a photo there which differs in its suffix only."""
+def _with_existing_suffix(photo: Path) -> Path:
+    """The path itself if the file exists, else an existing photo of the same name with another suffix, else itself."""
     if photo.exists():
         return photo
     others = (photo.with_suffix(suffix) for kind in sorted(SUFFIXES) for suffix in (kind, kind.upper()))
@@ -62,10 +65,10 @@ def _with_real_suffix(photo: Path) -> Path:
 
 
 def read_datalist(flist: Path, data_root: Path) -> Datalist:
-    """Read datalist/<mode>/masks.txt, one path a line, and images.txt and landmarks.txt beside it where they are there.
+    """Read a list of masks, as datalist/train/masks.txt, and images.txt and landmarks.txt beside it if they exist.
 
-    Paths are relative to data_root or absolute. Raises InputError when a list can't be read, is empty, or when the
-    lists have different lengths.
+    Each list has one path a line, relative to data_root or absolute. Raises InputError if a list cannot be read or is
+    empty, or if the lists have different lengths.
     """
     masks = _read_lines(flist)
     if not masks:
@@ -94,15 +97,39 @@ def _read_lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-class TrainingPhotos(Dataset):
-    """Samples by (epoch, index): the same for the same seed and key, whichever process reads them in which order.
+class Sample(NamedTuple):
+    """A photo to train on, aligned and augmented."""
+    photo: torch.Tensor       # (3, 224, 224) uint8 RGB
+    mask: torch.Tensor        # (1, 224, 224) uint8: how likely a pixel is skin, 255 certainly
+    landmarks: torch.Tensor   # (68, 2) float32 px in the crop, y up
+    path: str                 # of the photo
+    problems: list[str]       # what was wrong with the samples that this one replaces
 
-    augment: None takes the photos as they are. A sample that can't be read is replaced by the next one that can.
-    Raises InputError when that many in a row can't be read that the list itself must be wrong.
 
-    A sample is a dict:
-    photo (3, 224, 224) uint8 RGB; mask (1, 224, 224) uint8 skin attention, 255 fully; landmarks (68, 2) float32 px,
-    y up; path str of the photo; problems list[str]: the samples that could not be read in its place.
+class CollatedSamples(NamedTuple):
+    """The samples of a batch. A NamedTuple, because the DataLoader can put one into pinned memory."""
+    photos: torch.Tensor      # (B, 3, 224, 224) uint8 RGB
+    masks: torch.Tensor       # (B, 1, 224, 224) uint8
+    landmarks: torch.Tensor   # (B, 68, 2) float32 px in the crop, y up
+    paths: list[str]          # B paths
+    problems: list[str]       # those of all samples
+
+
+def collate(samples: list[Sample]) -> CollatedSamples:
+    photos, masks, landmarks, paths, problems = zip(*samples, strict=True)
+    return CollatedSamples(torch.stack(photos), torch.stack(masks), torch.stack(landmarks), list(paths),
+                           sum(problems, []))
+
+
+class TrainingPhotos(Dataset[Sample]):
+    """The samples of a datalist, by the key (epoch, index).
+
+    paths: the files of each sample. augment: the random changes of each sample; None leaves the photos as they are.
+    seed: the changes are drawn from (seed, epoch, index), so a sample does not depend on which process reads it, or
+    when.
+
+    A sample that cannot be read is replaced by the next one that can; its error is kept in `Sample.problems`.
+    Raises InputError if `MOST_REPLACED` samples in a row, or all of them, cannot be read.
     """
 
     def __init__(self, paths: Sequence[SamplePaths], augment: Augmentation | None, seed: int):
@@ -111,7 +138,7 @@ class TrainingPhotos(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         problems = []
         for replacement in range(index, index + min(MOST_REPLACED, len(self))):
@@ -125,24 +152,16 @@ class TrainingPhotos(Dataset):
                 change = self.augment.draw(np.random.default_rng((self.seed, epoch, index)))
                 photo, mask = change.apply_to_picture(photo), change.apply_to_picture(mask)
                 landmarks = change.apply_to_landmarks(landmarks)
-            return {"photo": torch.from_numpy(photo).permute(2, 0, 1).contiguous(),
-                    "mask": torch.from_numpy(mask)[None],
-                    "landmarks": torch.from_numpy(landmarks.astype(np.float32)),
-                    "path": str(paths.photo), "problems": problems}
+            return Sample(torch.from_numpy(photo).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)[None],
+                          torch.from_numpy(landmarks.astype(np.float32)), str(paths.photo), problems)
         raise InputError(f"{len(problems)} samples in a row can't be read, the first because: {problems[0]}")
 
 
-def collate(samples: list[dict]) -> dict:
-    """A batch: tensors stacked, `path` a list of str, `problems` those of all samples."""
-    batch = {name: default_collate([sample[name] for sample in samples]) for name in ("photo", "mask", "landmarks")}
-    return batch | {"path": [sample["path"] for sample in samples],
-                    "problems": [problem for sample in samples for problem in sample["problems"]]}
-
-
 def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read and align a sample -> photo (224, 224, 3) uint8 RGB, mask (224, 224) uint8, landmarks (68, 2) px, y up.
+    """Read and align a sample.
 
-    Raises InputError naming the file that is missing, broken or doesn't fit the others.
+    Returns the photo (224, 224, 3) uint8 RGB, its mask (224, 224) uint8, and its landmarks (68, 2) px in the crop, y
+    up. Raises InputError, which names the file that is missing, is broken or does not fit the others.
     """
     landmarks = read_landmarks(paths.landmarks, paths.photo)
     reduce = _reduction(landmarks)
@@ -161,15 +180,16 @@ def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _reduction(landmarks: np.ndarray) -> int:
-    """How much smaller a photo can be read for speed, its face still twice as large as in the crop."""
-    return next((reduce for reduce in (8, 4, 2) if np.ptp(landmarks, axis=0).max() > 2 * reduce * CROP_FACE), 1)
+    """The factor 1, 2, 4 or 8 by which a photo is made smaller while it is read, which saves time. The face stays at
+    least twice as large as in the crop. landmarks: (68, 2) px in the photo."""
+    return next((reduce for reduce in (8, 4, 2) if np.ptp(landmarks, axis=0).max() > 2 * reduce * FACE_IN_CROP), 1)
 
 
 def read_landmarks(path: Path, photo: Path) -> np.ndarray:
     """Read the 68 landmarks of a photo -> (68, 2) float64 px in the photo, y down.
 
-    The photo is opened only where the landmarks are fractions of its size. Raises InputError when they cannot be read
-    or cannot be those of a face.
+    The photo is opened only if the landmarks are fractions of its size. Raises InputError if they cannot be read or
+    cannot be those of a face.
     """
     if not path.exists():
         raise InputError(f"the landmarks {path} do not exist: let data_preparation.py find them")
@@ -181,9 +201,9 @@ def read_landmarks(path: Path, photo: Path) -> np.ndarray:
 
 
 def read_mask(path: Path, reduce: int = 1) -> np.ndarray:
-    """Read a skin mask, grey or of three equal channels -> (H, W) uint8, made smaller as by `read_photo`.
+    """Read a skin mask, grey or of three equal channels -> (H, W) uint8.
 
-    Raises InputError.
+    reduce: 1, 2, 4 or 8: the mask is made smaller by this factor, as `read_photo` does. Raises InputError.
     """
     if not path.exists():
         raise InputError(f"the mask {path} does not exist: let data_preparation.py make it")

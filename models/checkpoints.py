@@ -1,22 +1,83 @@
-"""Trained networks and checkpoints: choose, load, continue from, save."""
+"""Checkpoints: which one to take, how to read it, how to continue a training from it, and how to save one.
+
+The experiment NAME has its checkpoints in the folder checkpoints/NAME:
+
+    epoch_5.pth          after epoch 5
+    epoch_latest.pth     saved every --save_latest_freq batches, after each epoch, and when a signal stops the training
+    epoch_iter_500.pth   the same after 500 steps, with --save_by_iter
+    epoch_5_run1.pth     the epoch_5.pth of the first run, see below
+
+Which checkpoint is the newest? A training usually continues from the newest one and then has one run. If it goes back
+(train.py --epoch=2 while there are newer checkpoints), a second run begins. Checkpoints of a later run are newer than
+those of an earlier one. Within a run, the one with more steps is newer. The times of the files do not count, because
+copying changes them; they only decide between checkpoints that are equal otherwise.
+
+Going back overwrites nothing: before the second run writes a file that the first run has written, the old file gets the
+number of its run in its name.
+
+Checkpoints of the original, Deep3DFaceRecon_pytorch, store neither runs nor steps. Their name or the state of their
+scheduler says how many epochs they have finished.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from models.regressor import BACKBONES, Regressor, backbone_of
+from models.optimiser import Schedule, make_scheduler
+from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util import assets
 from util.files import InputError, atomic_write
 
+INIT_FOLDER = Path("checkpoints/init_model")
+
+
+def checkpoint_to_continue(folder: Path, epoch: str = "latest") -> Path | None:
+    """The checkpoint in an experiment's folder that its training continues from; None if it has no checkpoints.
+
+    epoch: "latest" is the newest checkpoint; anything else is epoch_<epoch>.pth, which may not exist.
+    Raises InputError if the newest one is wanted and a checkpoint is broken, since that may be the newest.
+    """
+    if epoch != "latest":
+        return folder / f"epoch_{epoch}.pth"
+    return max(folder.glob("epoch_*.pth"), key=lambda path: (*_progress(path), path.stat().st_mtime), default=None)
+
+
+def pretrained_checkpoint(folder: Path, epoch: str = "latest") -> Path:
+    """The checkpoint in another experiment's folder whose network a new training starts from. It may not exist.
+    epoch and Raises: see `checkpoint_to_continue`."""
+    return checkpoint_to_continue(folder, epoch) or folder / f"epoch_{epoch}.pth"
+
+
+def _progress(path: Path) -> tuple[int, int, int]:
+    """The run, the steps and the finished epochs of a checkpoint. The newer, the larger. Raises InputError."""
+    try:
+        checkpoint = load_weights(path, "checkpoint", "meta")
+    except InputError as error:
+        raise InputError(f"{error}; move it away to continue the training from another checkpoint") from error
+    return checkpoint.get("run", 1), checkpoint.get("step", 0), _finished_epochs(checkpoint, path)
+
+
+def _finished_epochs(checkpoint: dict, path: Path) -> int:
+    """How many epochs a checkpoint of the original has finished: its name says it, or, if it was saved within an epoch,
+    its scheduler."""
+    name = path.stem.removeprefix("epoch_")
+    if name.isdecimal():
+        return int(name)
+    scheduler = checkpoint.get("sched_00")
+    return scheduler.get("last_epoch", 0) if isinstance(scheduler, dict) else 0
+
 
 def trained_with(checkpoint: dict) -> str:
-    """The name of the face model that the checkpoint's network was trained with."""
-    name = _options(checkpoint).get("bfm_model")   # the original's checkpoints have none, and are for the Basel model
+    """The file name of the face model that the network was trained with. The original's checkpoints store none; their
+    networks are for the Basel Face Model."""
+    name = _options(checkpoint).get("bfm_model")
     return name if isinstance(name, str) else assets.BASEL_FRONT.name
 
 
 def trained_camera(checkpoint: dict) -> dict[str, float]:
-    """The options of the camera that the checkpoint's network was trained with, as far as it tells."""
+    """The options of the camera that the network was trained with: focal, center and camera_d, if they are stored."""
     return {name: value for name, value in _options(checkpoint).items() if name in ("focal", "center", "camera_d")}
 
 
@@ -39,13 +100,15 @@ def _options(checkpoint: dict) -> dict:
 
 
 def load_regressor(path: Path) -> Regressor:
-    """The network of a checkpoint file. Raises InputError."""
+    """The network in a checkpoint file. Raises InputError."""
     return build_regressor(load_checkpoint(path), path)
 
 
 def build_regressor(checkpoint: dict, path: Path, backbone: str | None = None) -> Regressor:
-    """The network of a checkpoint that was read from the path; its kind is read from the checkpoint's own keys and must
-    be `backbone`, where that is given. Raises InputError."""
+    """The network in a checkpoint that was read from path. Its kind follows from the names of its weights.
+
+    backbone: the backbone that the network must have; None accepts any. Raises InputError.
+    """
     state = checkpoint["net_recon"]
     nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")   # of a network saved while parallel
     found = backbone_of(state)
@@ -59,8 +122,8 @@ def build_regressor(checkpoint: dict, path: Path, backbone: str | None = None) -
 
 
 def load_checkpoint(path: Path) -> dict:
-    """What is in a checkpoint: the weights `net_recon`, and the states of optimiser and scheduler, `opt_00` and
-    `sched_00`. Raises InputError."""
+    """The content of a checkpoint file: the weights `net_recon`, and in one of a training the states that
+    `save_training` describes. Raises InputError."""
     if not path.is_file():
         raise InputError(f"no checkpoint {path}: {_present(path)}. Get one from {assets.CHECKPOINT.source}; "
                          "--name=open_face --epoch=20 is the one that ships")
@@ -68,6 +131,31 @@ def load_checkpoint(path: Path) -> dict:
     if not _has_names(checkpoint.get("net_recon")):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
     return checkpoint
+
+
+def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None, say: Callable[[str], None]
+                  ) -> Regressor:
+    """A network for a new training. Its backbone starts from ImageNet weights, that of dlib_resnet29 from dlib's.
+
+    init_path: file of the ImageNet weights. None takes those in `INIT_FOLDER`, if there are any; "" takes none. Without
+        weights the backbone starts from random ones, drawn from PyTorch's random numbers.
+    say: prints a line. Raises InputError.
+    """
+    network = Regressor(backbone, use_last_fc)
+    if backbone == "dlib_resnet29":
+        if init_path:
+            raise InputError(f"--init_path={init_path}: a dlib_resnet29 starts from dlib's weights; leave the option "
+                             "out")
+        init_from_dlib(network)
+        return network
+    if init_path is None:
+        init_path = next(INIT_FOLDER.glob(f"{backbone}-*.pth"), None)
+        if init_path is None:
+            say(f"{assets.IMAGENET.missing(INIT_FOLDER / f'{backbone}-*.pth')}, or name it with --init_path. The "
+                "network starts from random weights and needs many more photos")
+    if init_path:
+        load_imagenet_init(network, init_path)
+    return network
 
 
 def load_imagenet_init(regressor: Regressor, path: Path):
@@ -87,11 +175,14 @@ def load_imagenet_init(regressor: Regressor, path: Path):
 
 
 def load_weights(path: Path, kind: str, device: str = "cpu") -> dict:
-    """The dictionary in a file of torch.save; no code in it is run. kind: what the messages call the file. device:
-    meta leaves the tensors in the file, which is quick. Raises InputError."""
+    """The dictionary in a file of torch.save. No code in the file is run.
+
+    kind: what messages call the file. device: where tensors go; "meta" does not read their values, which is quick.
+    Raises InputError.
+    """
     try:
         weights = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:   # the reader raises all kinds for a broken file
+    except Exception as error:   # a broken file makes PyTorch raise many kinds of errors
         raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
                          f"tensors only ({type(error).__name__}); get it again, {assets.WHERE}") from error
     if not _has_names(weights):
@@ -104,7 +195,8 @@ def _has_names(values: object) -> bool:
 
 
 def load_state(network: nn.Module, state: dict, source: Path):
-    """network.load_state_dict with one line for an error. Raises InputError also for weights that are no numbers."""
+    """network.load_state_dict, but an error is one line that names the source. Raises InputError, also for weights that
+    are not finite."""
     try:
         missing, unknown = network.load_state_dict(state, strict=False)
     except (RuntimeError, AttributeError, TypeError) as error:
@@ -117,7 +209,7 @@ def load_state(network: nn.Module, state: dict, source: Path):
 
 
 def _present(path: Path) -> str:
-    """What there is instead of the checkpoint."""
+    """Which checkpoints there are, for the message that one is missing."""
     epochs = sorted(file.stem.removeprefix("epoch_") for file in path.parent.glob("epoch_*.pth"))
     if epochs:
         return f"{path.parent} has the epochs {', '.join(epochs)} (--epoch)"
@@ -127,35 +219,72 @@ def _present(path: Path) -> str:
     return f"{path.parent.parent} (--checkpoints_dir) has no experiment with checkpoints"
 
 
-def save_checkpoint(path: Path, state: dict):
-    """Written whole or not at all. Raises InputError, and the file there before stays."""
+@dataclass
+class TrainingState:
+    """What a training changes, and a checkpoint stores."""
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler   # scales the loss with --amp=fp16, and is disabled without
+    epoch: int = 1                 # the epoch that is being trained, from 1
+    batch: int = 0                 # batches of this epoch that are done
+    step: int = 0                  # batches of all epochs that are done
+    run: int = 1                   # raised by one when the training goes back to an earlier checkpoint
+
+
+def restore_training(state: TrainingState, checkpoint: dict, path: Path, schedule: Schedule, batch_size: int,
+                     say: Callable[[str], None]):
+    """Continue a training: give it the state in the checkpoint that was read from path.
+
+    The network of `state` must already be that of the checkpoint. Schedule and batch_size (over all processes) are
+    those of the options; they may differ from those that the checkpoint was trained with. say: prints a line.
+    Raises InputError if the checkpoint does not have the state of a training.
+    """
+    try:
+        state.optimiser.load_state_dict(checkpoint["opt_00"])
+        trained_lr = state.optimiser.param_groups[0].get("initial_lr", schedule.lr)
+        state.scheduler = make_scheduler(state.optimiser, schedule, checkpoint["sched_00"])
+        if "step" in checkpoint:
+            state.epoch, state.step = checkpoint["epoch"], checkpoint["step"]
+            state.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // batch_size
+            if checkpoint["scaler"]:   # empty if it was trained without --amp=fp16
+                state.scaler.load_state_dict(checkpoint["scaler"])
+            torch.set_rng_state(checkpoint["random"])
+        else:   # of the original
+            state.epoch = max(state.epoch, _finished_epochs(checkpoint, path) + 1)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(f"{path} has a network but not the state of a training to continue "
+                         f"({type(error).__name__}: {error}); start a new experiment (--name) from its network "
+                         f"by --pretrained_name={path.parent.name}") from error
+    say(f"continues from {path}: epoch {state.epoch}, {state.batch} batches of it done")
+    if trained_lr != schedule.lr:
+        say(f"the learning rate follows --lr={schedule.lr:g}; until this checkpoint it was --lr={trained_lr:g}")
+    newest = max(map(_progress, path.parent.glob("epoch_*.pth")))
+    state.run = newest[0]
+    if _progress(path) < newest:
+        state.run += 1
+        say(f"the training goes back: {path.parent} has newer checkpoints. None of them is overwritten: a file that is "
+            f"in the way is renamed first, as epoch_latest.pth to epoch_latest_run{newest[0]}.pth")
+
+
+def save_training(state: TrainingState, folder: Path, name: str, options: dict):
+    """Write the checkpoint epoch_<name>.pth of a training.
+
+    options: plain values by name, for the record. The checkpoint holds the states of network, optimiser and scheduler
+    by the names that the original gave them, net_recon, opt_00 and sched_00; and scaler, options, epoch, batch, step,
+    run and random, the state of PyTorch's random numbers.
+    Raises InputError if it cannot be written; an existing file is then left as it is.
+    """
+    path = folder / f"epoch_{name}.pth"
+    if state.run > 1 and path.exists() and (run := _progress(path)[0]) < state.run:
+        path.rename(path.with_name(f"{path.stem}_run{run}.pth"))
+    content = {"net_recon": state.network.state_dict(), "opt_00": state.optimiser.state_dict(),
+               "sched_00": state.scheduler.state_dict(), "scaler": state.scaler.state_dict(), "options": options,
+               "epoch": state.epoch, "batch": state.batch, "step": state.step, "run": state.run,
+               "random": torch.get_rng_state()}
     try:
         with atomic_write(path) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:   # PyTorch reports a full disk by RuntimeError
-        raise InputError(f"cannot save the checkpoint {path}: {error}; the one before is whole. Make room on the "
-                         "disk, then the same command continues") from error
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint in the folder that has come farthest, by what it says itself; None where there is none. Raises
-    InputError where one is broken: the newest may be it."""
-    checkpoints = sorted(folder.glob("epoch_*.pth"), key=lambda path: (*_progress(path), path.stat().st_mtime))
-    return checkpoints[-1] if checkpoints else None
-
-
-def _progress(path: Path) -> tuple[int, int]:
-    try:
-        checkpoint = load_weights(path, "checkpoint", "meta")
-    except InputError as error:
-        raise InputError(f"{error}; move it away, and the training goes on from the newest of the others") from error
-    return checkpoint.get("step", 0), finished_epochs(path, checkpoint)
-
-
-def finished_epochs(path: Path, checkpoint: dict) -> int:
-    """Of a checkpoint of the original, which says it by its name, or, saved within an epoch, by its scheduler."""
-    name = path.stem.removeprefix("epoch_")
-    if name.isdecimal():
-        return int(name)
-    scheduler = checkpoint.get("sched_00")
-    return scheduler.get("last_epoch", 0) if isinstance(scheduler, dict) else 0
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:   # PyTorch raises RuntimeError for a full disk
+        raise InputError(f"cannot save the checkpoint {path}: {error}. The checkpoint before it is whole. Make room on "
+                         "the disk; then the same command, without --epoch, continues") from error

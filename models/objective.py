@@ -1,4 +1,4 @@
-"""What the training minimises."""
+"""What a training minimises: the weighted sum of the losses of the predicted coefficients."""
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
@@ -8,21 +8,28 @@ from models.coefficients import SLICES, split
 from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE
 from models.face_model import FaceModel
+from models.records import Batch
 from models.renderer import MeshRenderer
 from util.distributed import Processes
 
-MM = 100   # in a decimetre
-FIT_SIZE, FIT_ROUNDS = 56, 3   # px and rounds of the fit of colours: enough for what the network shall learn of it
+# The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
+WEIGHT_NAMES = ("feat", "color", "fit", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
+MM_PER_DECIMETRE = 100
+FIT_SIZE, FIT_ROUNDS = 56, 3   # px, and rounds, of the fit of colours. More do not make the training better.
 
 
 class Objective(nn.Module):
-    """The method's losses of predicted coefficients and, for rendered faces, the distance from the truth.
+    """The losses of predicted coefficients.
 
-    recognition: network (images, landmarks) -> unit embeddings, or None without the loss feat. weights: by the names
-    feat, color, fit, lm, reg, gamma, reflc, coef, vertex, and id, exp, tex within reg. What feat and fit need is
-    not computed where their weights are 0, nor is the image where those of feat and color are. crop_face: compare
-    colours inside the face only. given_alignment: align the render for recognition by the photo's landmarks, not by
-    the predicted ones. precision: of the recognition network; None: float32.
+    face_model, renderer: draw the predicted faces; both have the same camera.
+    recognition: network (images (B, 3, S, S) RGB 0..1, landmarks (B, 68, 2) px in the images, y up) -> unit embeddings
+        (B, D). None is possible if the weight of `feat` is 0.
+    weights: one for each of `WEIGHT_NAMES`. What only losses of weight 0 need is not computed: the embeddings for
+        `feat`, the fit of colours for `fit`, and the render if both `feat` and `color` are 0.
+    crop_face: True compares colours inside the face only, without ears and neck; False on the whole rendered face.
+    given_alignment: True aligns the render for recognition by the landmarks of the photo; False by the predicted ones.
+    precision: in which the recognition network computes; None is float32.
+    color_norm: the power p of the colour loss, from 1; see `color_norm_loss`.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: nn.Module | None,
@@ -33,84 +40,106 @@ class Objective(nn.Module):
         self.weights, self.crop_face, self.given_alignment = weights, crop_face, given_alignment
         self.precision, self.color_norm = precision, color_norm
         self.color_fit = ColorFit(face_model, renderer, weights, FIT_ROUNDS) if weights["fit"] else None
-        self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)
+        self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)   # (257,)
 
-    def forward(self, coeffs: torch.Tensor, batch: dict, processes: Processes) -> dict[str, torch.Tensor]:
-        """The losses by name, and `all`, their weighted sum, of coeffs (B, 257).
+    def forward(self, coeffs: torch.Tensor, batch: Batch, processes: Processes) -> dict[str, torch.Tensor]:
+        """The losses by name, each a number, and their weighted sum `all`, of coefficients (B, 257).
 
-        batch: photo (B, 3, S, S) RGB 0..1, mask (B, 1, S, S) skin attention 0..1, landmarks (B, 68, 2) px in the
-        224 crop, y up, and truth (T, 257): the coefficients of the last T faces (T = 0: none is known); processes:
-        those that share the batch.
+        processes: those that share the samples of the step; `batch` has this process's part. If the batch has ground
+        truth, the losses include `coef` and `vertex`.
         """
         w, model, c = self.weights, self.face_model, split(coeffs)
         terms = {}
         if w["feat"] or w["color"]:
             face = model(coeffs)
             albedo, landmarks = face.albedo, face.landmarks
-            photos = batch["photo"]
-            mask, _, image = self.renderer(face.vertices, model.tri, face.color, photos.shape[-1])
+            size = batch.photo.shape[-1]
+            mask, _, image = self.renderer(face.vertices, model.tri, face.color, size)
             if w["feat"]:
                 terms["feat"] = self.identity_loss(image, landmarks, batch)
-            over_photos = image + (1 - mask) * photos   # antialiased edges are mixed with the photo, not with black
-            mask = batch["mask"] * (self.inner_mask(face.vertices, photos.shape[-1]) if self.crop_face else mask)
-            terms["color"] = self.color_norm_loss(over_photos, photos, mask, processes)
+            # With antialiasing, pixels at the outline show a part of the face and a part of the photo behind it.
+            over_photo = image + (1 - mask) * batch.photo
+            compared = batch.mask * (self.inner_mask(face.vertices, size) if self.crop_face else mask)
+            terms["color"] = self.color_norm_loss(over_photo, batch.photo, compared, processes)
         else:
             albedo, landmarks = model.albedo(c["tex"]), model.landmarks(coeffs)
         if self.color_fit:
             terms["fit"] = self.color_fit_loss(coeffs, batch)
-        terms["lm"] = losses.landmark_loss(landmarks, batch["landmarks"])
+        terms["lm"] = losses.landmark_loss(landmarks, batch.landmarks)
         terms["reg"] = losses.coefficient_loss(c, w["id"], w["exp"], w["tex"])
         terms["gamma"] = losses.gamma_loss(c["gamma"])
         terms["reflc"] = losses.reflectance_loss(albedo, model.skin_mask)
-        if len(batch["truth"]):
-            terms |= self.truth_losses(coeffs[-len(batch["truth"]):], batch["truth"])
+        known = len(batch.ground_truth)
+        if known:
+            terms |= self.ground_truth_losses(coeffs[-known:], batch.ground_truth)
         return {"all": sum(w[name] * term for name, term in terms.items()), **terms}
 
     def color_norm_loss(self, images: torch.Tensor, photos: torch.Tensor, mask: torch.Tensor, processes: Processes
                         ) -> torch.Tensor:
-        """The norm, of the power color_norm, of the photos' colour distances; 1: the mean over all pixels."""
-        distances, pixels = losses.color_distances(images, photos, mask)
-        # Over the pixels of all processes, not of this one's part of the batch.
-        shares = pixels / processes.mean(pixels.sum()).clamp(min=1)
-        norm = processes.mean((shares * distances ** self.color_norm).sum()) ** (1 / self.color_norm)
-        weights = (distances.detach() / norm.clamp(min=1e-6)) ** (self.color_norm - 1)   # the norm's gradient
-        return (shares * weights * distances).sum()
+        """The colour loss of images and photos (B, 3, S, S) RGB 0..1 over a mask (B, 1, S, S) 0..1:
 
-    def identity_loss(self, image: torch.Tensor, landmarks: torch.Tensor, batch: dict) -> torch.Tensor:
+            norm = (sum_i n_i d_i^p / sum_i n_i)^(1/p)
+
+        Photo i has n_i pixels, the sum of its mask, and the mean colour distance d_i over them; p is `color_norm`. The
+        sums run over the photos of all processes. With p = 1 this is the published loss, the mean over all pixels.
+        With a larger p, photos whose colours are far off count more.
+        """
+        distances, pixels = losses.color_distances(images, photos, mask)   # d_i and n_i
+        # The sums of all processes are known, but carry no gradient. So the loss is written as a sum over the photos of
+        # this process whose value and gradient are those of the norm. The norm's derivative by d_i is
+        # n_i / sum n * (d_i / norm)^(p-1), which takes the place of a constant factor of d_i. Since
+        # sum_i n_i / sum n * (d_i / norm)^(p-1) * d_i = norm^p / norm^(p-1) = norm, the value is right too.
+        shares = pixels / processes.mean(pixels.sum()).clamp(min=1)   # the mean, since gradients are averaged as well
+        norm = processes.mean((shares * distances ** self.color_norm).sum()) ** (1 / self.color_norm)
+        factors = (distances.detach() / norm.clamp(min=1e-6)) ** (self.color_norm - 1)
+        return (shares * factors * distances).sum()
+
+    def identity_loss(self, image: torch.Tensor, landmarks: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """1 - cosine of the embeddings of render and photo, mean over the batch.
+
+        image: the rendered faces (B, 3, S, S) RGB 0..1. landmarks: the predicted ones (B, 68, 2) px in the crop, y up.
+        """
         zoom = image.shape[-1] / CROP_SIZE
 
-        def to_pixels(points: torch.Tensor) -> torch.Tensor:   # of an image of another size
+        def to_pixels(points: torch.Tensor) -> torch.Tensor:   # of the crop -> of the image
             return (points + 0.5) * zoom - 0.5
 
-        given = to_pixels(batch["landmarks"])
+        given = to_pixels(batch.landmarks)
         with torch.autocast(image.device.type, self.precision, enabled=self.precision is not None):
             with torch.no_grad():
-                wanted = self.recognition(batch["photo"], given)
-            found = self.recognition(image, given if self.given_alignment else to_pixels(landmarks.detach()))
-        return losses.perceptual_loss(found, wanted)
+                of_photo = self.recognition(batch.photo, given)
+            of_render = self.recognition(image, given if self.given_alignment else to_pixels(landmarks.detach()))
+        return losses.perceptual_loss(of_render, of_photo)
 
-    def color_fit_loss(self, coeffs: torch.Tensor, batch: dict) -> torch.Tensor:
-        """Distance, in their effects, of albedo and light from those that fit the photo best on the predicted shape.
-        It says what to change where the colours' own gradient, of which shadow, hair and glasses have a part, tells
-        little."""
-        photos, mask = (interpolate(batch[name], (FIT_SIZE, FIT_SIZE), mode="area") for name in ("photo", "mask"))
-        wanted = self.color_fit(coeffs.detach(), photos, mask)
-        return self.effect_distance(coeffs - wanted)
+    def color_fit_loss(self, coeffs: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Distance of albedo and light from those that fit the photo best on the predicted shape (`effect_distance`).
+
+        The gradient of the colour loss also follows shadows, hair and glasses. The fit leaves those out and so says
+        more clearly how albedo and light must change.
+        """
+        photos, masks = (interpolate(pictures, (FIT_SIZE, FIT_SIZE), mode="area")
+                         for pictures in (batch.photo, batch.mask))
+        fitted = self.color_fit(coeffs.detach(), photos, masks)
+        return self.effect_distance(coeffs - fitted)
 
     @torch.no_grad()
     def inner_mask(self, vertices: torch.Tensor, size: int) -> torch.Tensor:
-        """Where the inner face, without ears and neck, is in the picture (B, 1, size, size), 0 or 1."""
+        """Pixels (B, 1, size, size) that show the inner face, without ears and neck: 1, others 0. vertices: (B, N, 3)
+        in camera coordinates."""
         return (self.renderer.rasterize(vertices, self.face_model.inner_tri, size)[..., 3] > 0).float()[:, None]
 
-    def truth_losses(self, coeffs: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """coef: distance of the coefficients in their effects, a sum over id, exp, tex, angle, gamma and trans; vertex:
-        mean distance of the unposed vertices, mm. Distances, not their squares: hard faces must not drown the rest."""
-        error = coeffs - truth
+    def ground_truth_losses(self, coeffs: torch.Tensor, ground_truth: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Distances of coefficients (T, 257) from their ground truth (T, 257).
+
+        coef: distance of the coefficients (`effect_distance`). vertex: mean distance of the vertices before the face is
+        posed, mm. They are not squared, so that faces which are hard to predict do not outweigh all others.
+        """
+        error = coeffs - ground_truth
         offsets = error[:, :SLICES["exp"].stop] @ self.face_model.shape_base
-        vertex = MM * offsets.view(len(offsets), -1, 3).norm(dim=-1).mean()
+        vertex = MM_PER_DECIMETRE * offsets.view(len(offsets), -1, 3).norm(dim=-1).mean()
         return {"coef": self.effect_distance(error), "vertex": vertex}
 
     def effect_distance(self, error: torch.Tensor) -> torch.Tensor:
-        """Of coefficients (B, 257) that are off by error: the sum over id, exp, tex, angle, gamma and trans, mean over
-        the batch."""
+        """The size of an error (B, 257) of coefficients, each multiplied by its effect (losses.coefficient_effects):
+        the length of each of the parts id, exp, tex, angle, gamma and trans, summed; mean over the batch."""
         return sum(part.norm(dim=1).mean() for part in split(self.effects * error).values())

@@ -1,4 +1,4 @@
-"""R-Net: a photo's 224 x 224 crop -> 257 coefficients."""
+"""R-Net, the network that predicts the 257 coefficients of a face from its crop."""
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,17 +10,19 @@ from torchvision.models import mobilenetv3, resnet
 from models import dlib_recognition
 from models.coefficients import SIZE
 
-# id, exp, tex, angle, gamma, the translation's x and y, its z: one head each
+# Sizes of the seven heads: id, exp, tex, angle, gamma, x and y of the translation, z of the translation.
 HEADS = (80, 64, 80, 3, 27, 2, 1)
 
 
 class DlibBackbone(dlib_recognition.Trunk):
-    """The trunk of dlib's face recognition network without its last block: crops (B, 3, H, W) -> features (B, 4096).
+    """The trunk of dlib's face recognition network without its last block.
 
-    Crops are resized to 150 x 150, where faces have the size that the trunk learned to see, at half the work of 224.
-    The features are those of 4 x 4 parts of the crop and not their mean, which would lose where things are: trained on
-    landmarks, the mean of the last block's features errs half as much again. Their sum is made that of a ResNet's
-    features, so that the learning rates of a ResNet serve.
+    Input: crops (B, 3, H, W) RGB 0..1. Output: features (B, 4096).
+
+    Crops are resized to 150 x 150 px. There faces have the size that the trunk was trained on, and it takes half the
+    time of 224 x 224. The features are those of 4 x 4 parts of the crop, not their mean, because the mean loses where
+    in the crop something is: in a trial on landmarks, the mean of the last block's features gave 50 % larger errors.
+    They are divided by 8, so that they are about as large as those of a ResNet and need the same learning rate.
     """
 
     def __init__(self):
@@ -35,9 +37,9 @@ class DlibBackbone(dlib_recognition.Trunk):
 
 class Backbone(NamedTuple):
     build: Callable[[], nn.Module]
-    features: int   # length of the pooled feature
-    mark: str   # a weight that tells it from those after it
-    last: str = "fc"   # the layer that makes something else of the feature
+    features: int      # length of the pooled feature
+    key: str           # a name among its weights which no backbone that comes after it in BACKBONES has
+    last: str = "fc"   # the name of the layer after the pooled feature, which is replaced
 
 
 BACKBONES = {
@@ -50,10 +52,14 @@ BACKBONES = {
 
 
 class Regressor(nn.Module):
-    """A backbone up to its pooled feature, then seven 1 x 1 convolutions (or, with `use_last_fc`, one fully connected
-    layer). These start at zero: an untrained network predicts the mean face.
+    """A backbone up to its pooled feature, then seven 1 x 1 convolutions, or one fully connected layer.
 
-    Input (B, 3, 224, 224) RGB in 0..1, not normalised; output (B, 257).
+    Input: crops (B, 3, S, S) RGB 0..1, without normalisation by mean and deviation; S is 224, or the size it was
+    trained with. Output: coefficients (B, 257). The weights of the last layer start at zero, so an untrained network
+    predicts the mean face.
+
+    backbone: one of BACKBONES. use_last_fc: True takes one fully connected layer instead of seven convolutions.
+    Raises ValueError for an unknown backbone.
     """
 
     def __init__(self, backbone: str = "resnet50", use_last_fc: bool = False):
@@ -76,7 +82,7 @@ class Regressor(nn.Module):
 
     @property
     def heads(self) -> list[nn.Module]:
-        """The layers whose outputs, one after the other, are the coefficients."""
+        """The layers that predict the coefficients, in their order."""
         return [*self.final_layers] if hasattr(self, "final_layers") else [self.backbone.get_submodule(self.last)]
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
@@ -87,11 +93,12 @@ class Regressor(nn.Module):
 
 
 def backbone_of(state: dict) -> str | None:
-    """Which of BACKBONES the weights of a regressor are of; None: of none."""
-    return next((name for name, backbone in BACKBONES.items() if f"backbone.{backbone.mark}" in state), None)
+    """The name in BACKBONES of the backbone that the weights of a regressor belong to, or None."""
+    return next((name for name, backbone in BACKBONES.items() if f"backbone.{backbone.key}" in state), None)
 
 
 def init_from_dlib(regressor: Regressor):
-    """Start the backbone dlib_resnet29 from dlib's weights. Raises InputError where they are not installed."""
+    """Fill the backbone dlib_resnet29 with dlib's weights. Raises InputError if they are not installed."""
     trunk = dlib_recognition.load_dlib_face().trunk.state_dict()
-    regressor.backbone.load_state_dict(trunk, strict=False)   # the last block goes, the last layer stays
+    # Not strict: dlib's last block has no place in the backbone, and dlib has no weights for the last layer.
+    regressor.backbone.load_state_dict(trunk, strict=False)

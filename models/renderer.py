@@ -10,6 +10,8 @@ from models.coordinates import CROP_SIZE
 from nvdiffrast.nvidia import find_nvidia
 from util.files import InputError
 
+NVIDIA_MULTIPLE = 8   # px: NVIDIA's rasteriser works on blocks of 8 x 8 pixels
+
 
 def choose_rasteriser(renderer: str, device: torch.device) -> tuple[ModuleType, object]:
     """The package with the operations of nvdiffrast.torch, and its context for a device.
@@ -64,6 +66,12 @@ class MeshRenderer:
         if device not in self.rasterisers:
             self.rasterisers[device] = choose_rasteriser(self.renderer, device)
         return self.rasterisers[device]
+
+    def check_size(self, size: int, device: torch.device):
+        """Raises InputError if the rasteriser that draws on the device cannot draw images of size x size px."""
+        if self.rasteriser(device)[0] is not portable and size % NVIDIA_MULTIPLE:
+            raise InputError(f"--image_size={size}: NVIDIA's nvdiffrast draws images only whose size is a multiple of "
+                             f"{NVIDIA_MULTIPLE} px; give another size, or --renderer=portable")
 
     def clip(self, vertices: torch.Tensor) -> torch.Tensor:
         """Camera coordinates (B, N, 3) -> clip coordinates (B, N, 4)."""

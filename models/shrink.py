@@ -1,8 +1,9 @@
-"""A trained network to give away: its checkpoint without the state of the training, in half precision.
+"""Makes a small checkpoint to give away: the network alone, in half precision, without the state of its training.
 
     python -m models.shrink checkpoints/M/epoch_20.pth OUT.pth
 
-OUT.pth is a sixth as large and, like any checkpoint, what test.py takes and train.py starts from.
+OUT.pth is a sixth as large. test.py can use it like any other checkpoint, and a new training can start from it
+(train.py --pretrained_name). It stores which face model and camera the network was trained with, and no other option.
 """
 import argparse
 import sys
@@ -15,18 +16,19 @@ from util.files import InputError, atomic_write
 
 
 def shrink(source: Path, target: Path):
-    """Raises InputError, also where the target is there."""
+    """Write the network of the checkpoint `source` to the new file `target`. Raises InputError if source cannot be
+    read, if its weights are too large for half precision, or if target exists or cannot be written."""
     if target.exists():
-        raise InputError(f"{target} is there: move it away or choose another name")
+        raise InputError(f"{target} is there already: move it away or choose another name")
     checkpoint = load_checkpoint(source)
     state = build_regressor(checkpoint, source).half().state_dict()
     if not all(values.isfinite().all() for values in state.values()):
-        raise InputError(f"{source} has weights too large for half precision")
+        raise InputError(f"{source} has weights that are too large for half precision")
     options = {"bfm_model": trained_with(checkpoint)} | trained_camera(checkpoint)
     try:
         with atomic_write(target) as temporary:
             torch.save({"net_recon": state, "options": options}, temporary)
-    except (OSError, RuntimeError) as error:   # PyTorch reports a missing folder and a full disk by RuntimeError
+    except (OSError, RuntimeError) as error:   # PyTorch raises RuntimeError for a missing folder and for a full disk
         raise InputError(f"cannot write {target}: {error}") from error
 
 

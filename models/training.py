@@ -1,401 +1,237 @@
-"""The training: batches in, checkpoints out."""
+"""The loop of a training over epochs and batches, with validation, log and checkpoints."""
 import math
 import signal
 import time
-from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from datasets.synthetic.faces import SyntheticFaces
-from datasets.training_batches import TrainingBatches, ValidationBatches
-from models.checkpoints import (
-    build_regressor,
-    check_camera,
-    finished_epochs,
-    load_checkpoint,
-    load_imagenet_init,
-    newest_checkpoint,
-    save_checkpoint,
-    trained_with,
-)
+from models.checkpoints import TrainingState, save_training
 from models.coordinates import CROP_SIZE
 from models.face_files import draw_panel
-from models.face_model_files import choose_face_model
-from models.face_rendering import build_face_model, render_over
+from models.face_rendering import render_over
 from models.objective import Objective
-from models.optimiser import BalancedAdam
-from models.recognition import load_recognition
-from models.regressor import Regressor, init_from_dlib
-from util import assets
-from util.devices import explain_out_of_memory
-from util.distributed import Processes, join_processes, leave_processes, synchronise_batch_norm
+from models.records import Batch
+from models.training_step import TrainingStep
+from util.distributed import Processes
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
-from util.training_log import NoLog, TrainingLog
-
-INIT_FOLDER = Path("checkpoints/init_model")
-LOSSES = ("feat", "color", "fit", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
-PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+from util.training_log import NoLog, StepMeter, TrainingLog
 
 
-def train(options: Namespace) -> int:
-    """Train as the options say; returns the exit status. Raises InputError."""
-    processes = join_processes(options.gpu_ids)
-    try:
-        with explain_out_of_memory():
-            return Trainer(options, processes).run()
-    except OSError as error:   # a full disk, mostly
-        raise InputError(f"{error}: the training in {options.checkpoints_dir / options.name} has stopped, the same "
-                         "command continues from the newest checkpoint there") from error
-    finally:
-        leave_processes()
+class TrainingData(Protocol):
+    """What the loop needs of the training batches, see datasets/training_batches.py."""
+    batch_size: int               # samples of a batch, over all processes
+    per_epoch: int                # batches of an epoch
+    unreadable: Iterable[str]     # a line for each photo that could not be read so far
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch (from 1), from batch `start` (from 0) on: this process's part of them."""
+
+
+class ValidationData(Protocol):
+    """What the loop needs of the validation batches: iterating over them gives this process's part of all photos."""
+    batch_size: int
+    unreadable: Iterable[str]
+
+    def __iter__(self) -> Iterator[Batch]:
+        ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a training runs, and how often it reports, shows, validates and saves."""
+    n_epochs: int = 20                  # the last epoch
+    print_freq: int = 100               # batches from one line of losses to the next, see count_images
+    display_freq: int = 1000            # batches from one set of pictures to the next
+    evaluation_freq: int = 5000         # batches from one validation to the next; there is one after each epoch too
+    save_latest_freq: int = 5000        # batches from one latest checkpoint to the next; also after each epoch
+    count_images: bool = False          # True: these four numbers count images instead of batches
+    save_epoch_freq: int = 1            # epochs from one checkpoint epoch_<n>.pth to the next
+    save_by_iter: bool = False          # True: the latest checkpoint is epoch_iter_<step>.pth, not epoch_latest.pth
+    eval_batch_nums: float = math.inf   # batches of a validation
+    vis_batch_nums: float = 1           # batches of a validation that are saved as pictures
+    add_image: bool = True              # TensorBoard gets the pictures too
 
 
 class Trainer:
-    def __init__(self, options: Namespace, processes: Processes):
-        self.options, self.processes, device = options, processes, processes.device
-        torch.manual_seed(options.seed)   # the weights of a new network
-        self.folder = options.checkpoints_dir / options.name
-        self.epoch, self.batch, self.step = options.epoch_count, 0, 0   # batch: done in this epoch; step: in all
+    """Trains for some epochs; writes the log, pictures and checkpoints to an experiment's folder.
 
-        path = self.checkpoint_to_continue()
-        source = path or self.pretrained_checkpoint()   # of the network
-        checkpoint = load_checkpoint(source) if source else None
-        if path:
-            check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
-        options.bfm_model = choose_face_model(options.bfm_folder, options.bfm_model,
-                                              checkpoint and trained_with(checkpoint))
-        model, self.renderer = build_face_model(
-            options.bfm_folder, options.bfm_model, focal=options.focal, center=options.center,
-            camera_d=options.camera_d, z_near=options.z_near, z_far=options.z_far, renderer=options.renderer,
-            antialias=options.antialias)
-        model = model.to(device)
-        weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
-        recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
-        self.precision = PRECISIONS[options.amp]
-        self.objective = Objective(model, self.renderer, recognition, weights, options.use_crop_face,
-                                   options.use_predef_M, self.precision, options.color_norm).to(device)
-        faces = None
-        if options.dataset_mode != "flist":
-            faces = SyntheticFaces(model, self.renderer, options.seed, options.image_size)
-        self.data = TrainingBatches(options, processes, faces)
-        self.validation = None if options.flist_val == Path("none") else ValidationBatches(options, processes)
-        if options.lr_policy == "plateau" and (self.validation is None or options.eval_batch_nums == 0):
-            raise InputError("--lr_policy=plateau follows the validation, which --flist_val=none and "
-                             "--eval_batch_nums=0 leave out: choose another")
-        self.network = build_regressor(checkpoint, source, options.net_recon) if source else self.new_network()
-        self.restore(path, checkpoint)
+    state: where the training starts. train_step: trains the network of `state` on a batch.
+    validation: None trains without validation.
+    options: plain values by name, for train_opt.txt and the checkpoints.
+    command_to_continue: what the user is told to run after the training was stopped.
+    """
 
-    def restore(self, path: Path | None, checkpoint: dict | None):
-        """Build what trains the network, in the state of the checkpoint where there is a path to continue from."""
-        options, device = self.options, self.processes.device
-        self.network.to(device, memory_format=torch.channels_last)
-        if self.processes.size > 1:
-            self.network = synchronise_batch_norm(self.network, device)
-        if options.balance_heads:
-            self.optimiser = BalancedAdam(self.network, options.lr, self.objective.effects)
-        else:
-            self.optimiser = torch.optim.Adam(self.network.parameters(), options.lr)
-        self.scheduler = make_scheduler(self.optimiser, options)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
-        if path:
-            self.load_state(path, checkpoint)
-        if options.compile:
-            self.network.compile()
-        self.parallel_network = self.processes.parallel(self.network)
-
-    def checkpoint_to_continue(self) -> Path | None:
-        options = self.options
-        if options.epoch != "latest" and not options.pretrained_name:
-            return self.folder / f"epoch_{options.epoch}.pth"
-        path = newest_checkpoint(self.folder)
-        if path is None and options.continue_train and not options.pretrained_name:
-            raise InputError(f"--continue_train: there is no checkpoint in {self.folder}")
-        return path
-
-    def pretrained_checkpoint(self) -> Path | None:
-        options = self.options
-        if not options.pretrained_name:
-            return None
-        folder = options.checkpoints_dir / options.pretrained_name
-        path = newest_checkpoint(folder) if options.epoch == "latest" else None
-        return path or folder / f"epoch_{options.epoch}.pth"
-
-    def new_network(self) -> Regressor:
-        options = self.options
-        name = options.net_recon or "resnet50"
-        network = Regressor(name, options.use_last_fc)
-        if name == "dlib_resnet29":
-            if options.init_path:
-                raise InputError(f"--init_path={options.init_path}: a dlib_resnet29 starts from dlib's weights; leave "
-                                 "the option out")
-            init_from_dlib(network)
-            return network
-        path = options.init_path or next(INIT_FOLDER.glob(f"{name}-*.pth"), None)
-        if path:
-            load_imagenet_init(network, path)
-        else:
-            missing = assets.IMAGENET.missing(INIT_FOLDER / f"{name}-*.pth")
-            self.say(f"{missing}, or name it with --init_path. The network starts from random weights and needs many "
-                     "more photos")
-        return network
-
-    def load_state(self, path: Path, checkpoint: dict):
-        try:
-            self.optimiser.load_state_dict(checkpoint["opt_00"])
-            self.scheduler = make_scheduler(self.optimiser, self.options, checkpoint["sched_00"])
-            if "step" not in checkpoint:   # the original's have no more
-                self.epoch = max(self.epoch, finished_epochs(path, checkpoint) + 1)
-            else:
-                self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
-                self.batch = checkpoint["batch"] * checkpoint["options"]["batch_size"] // self.options.batch_size
-                if checkpoint["scaler"]:   # empty without --amp=fp16
-                    self.scaler.load_state_dict(checkpoint["scaler"])
-                torch.set_rng_state(checkpoint["random"])
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"{path} has a network but not the state of a training to continue "
-                             f"({type(error).__name__}: {error}); start a new experiment (--name) from its network "
-                             f"by --pretrained_name={self.options.name}") from error
-        self.say(f"continues from {path}: epoch {self.epoch}, {self.batch} batches of it done")
-
-    def save(self, name: str):
-        if not self.processes.is_first:
-            return
-        options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.options).items()}
-        save_checkpoint(self.folder / f"epoch_{name}.pth", {
-            "net_recon": self.network.state_dict(), "opt_00": self.optimiser.state_dict(),
-            "sched_00": self.scheduler.state_dict(), "scaler": self.scaler.state_dict(), "options": options,
-            "epoch": self.epoch, "batch": self.batch, "step": self.step, "random": torch.get_rng_state()})
-
-    def save_latest(self):
-        self.save(f"iter_{self.step}" if self.options.save_by_iter else "latest")
+    def __init__(self, state: TrainingState, train_step: TrainingStep, data: TrainingData,
+                 validation: ValidationData | None, processes: Processes, folder: Path, course: Course,
+                 options: dict, command_to_continue: str = "the same command"):
+        self.state, self.train_step, self.data, self.validation = state, train_step, data, validation
+        self.processes, self.folder, self.course, self.options = processes, folder, course, options
+        self.command_to_continue = command_to_continue
 
     def run(self) -> int:
-        """Returns the exit status."""
-        options, first = self.options, self.processes.is_first
-        if first:
+        """Train up to the last epoch, or until SIGINT or SIGTERM arrives.
+
+        Returns the exit status: 0, 1 if photos could not be read, 128 + n after signal n. Raises InputError.
+        """
+        state, course = self.state, self.course
+        if self.processes.is_first:
             self.prepare_folder()
-        if self.epoch > options.n_epochs:
-            self.say(f"all {options.n_epochs} epochs are done; a larger --n_epochs goes on")
-        with Stop() as stop, TrainingLog(self.folder, options.add_image) if first else NoLog() as log:
-            while self.epoch <= options.n_epochs:
+        if state.epoch > course.n_epochs:
+            self.processes.say(f"all {course.n_epochs} epochs are done; a larger --n_epochs goes on")
+        with StopSignal() as stop, self.open_log() as log:
+            while state.epoch <= course.n_epochs:
                 if self.run_epoch(log, stop):
                     self.save_latest()
-                    self.summary()
-                    again = "" if options.epoch == "latest" or options.pretrained_name else " without --epoch"
-                    self.say(f"stopped by a signal; the same command{again} continues")
-                    return 128 + (stop.signal or signal.SIGTERM)   # only another process may have got it
+                    self.list_unreadable()
+                    self.processes.say(f"stopped by a signal; {self.command_to_continue} continues")
+                    return 128 + (stop.signal or signal.SIGTERM)   # 0 if only another process has received it
                 losses = self.evaluate(log)
-                self.scheduler.step(*[losses["all"]] if options.lr_policy == "plateau" else [])
-                self.epoch, self.batch = self.epoch + 1, 0
-                if (self.epoch - 1) % options.save_epoch_freq == 0 or self.epoch > options.n_epochs:
-                    self.save(str(self.epoch - 1))
+                follows_losses = isinstance(state.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+                state.scheduler.step(*[losses["all"]] if follows_losses else [])
+                finished = state.epoch
+                state.epoch, state.batch = finished + 1, 0
+                if finished % course.save_epoch_freq == 0 or finished == course.n_epochs:
+                    self.save(str(finished))
                 self.save_latest()
-        return self.summary()
+        return 1 if self.list_unreadable() else 0
 
     def prepare_folder(self):
-        lines = (f"{name}: {value}" for name, value in sorted(vars(self.options).items()))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_remnants(self.folder)
+            lines = (f"{name}: {value}" for name, value in sorted(self.options.items()))
             write_lines(self.folder / "train_opt.txt", lines)
         except OSError as error:
             raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another place with "
                              "--checkpoints_dir") from error
 
-    def run_epoch(self, log: TrainingLog, stop: "Stop") -> bool:
-        """Train for what is left of this epoch; returns whether a signal has stopped it."""
-        options = self.options
-        with Progress(self.data.per_epoch, "step", self.batch, quiet=not self.processes.is_first) as progress:
-            meter = Meter()
-            for batch in meter.waits(self.data.epoch(self.epoch, self.batch)):
-                losses = self.train_on(batch)
+    def open_log(self) -> TrainingLog | NoLog:
+        return TrainingLog(self.folder, self.course.add_image) if self.processes.is_first else NoLog()
+
+    def run_epoch(self, log: TrainingLog | NoLog, stop: "StopSignal") -> bool:
+        """Train on the batches of this epoch that are not done yet. Returns whether a signal has stopped it."""
+        state, course, first = self.state, self.course, self.processes.is_first
+        meter = StepMeter()
+        with Progress(self.data.per_epoch, "step", state.batch, quiet=not first) as progress:
+            for batch in meter.wait_for(self.data.epoch(state.epoch, state.batch)):
+                with meter.computing():
+                    losses = self.train_step(batch)
                 if losses:
                     meter.add(losses)
-                self.batch, self.step = self.batch + 1, self.step + 1
+                state.batch, state.step = state.batch + 1, state.step + 1
                 progress.advance()
-                if self.due(options.print_freq) and meter.count:
+                if self.is_due(course.print_freq):
                     self.report(log, meter)
-                    meter.clear()
-                if self.due(options.display_freq):
-                    log.pictures("train", self.epoch, self.step, self.panels(batch))
-                if self.due(options.evaluation_freq):
+                if self.is_due(course.display_freq) and first:
+                    panels = draw_predictions(batch, self.train_step.predict(batch), self.train_step.objective)
+                    log.pictures("train", state.epoch, state.step, panels)
+                if self.is_due(course.evaluation_freq):
                     self.evaluate(log)
-                if self.due(options.save_latest_freq):
+                if self.is_due(course.save_latest_freq):
                     self.save_latest()
                 if self.processes.any(stop.signal):
                     return True
-            if meter.count:
-                self.report(log, meter)
+            self.report(log, meter)
         return False
 
-    def train_on(self, batch: dict) -> dict[str, torch.Tensor]:
-        """One step; returns the losses, or none where the batch was left out."""
-        self.network.train()
-        with torch.autocast(self.processes.device.type, self.precision, enabled=self.precision is not None):
-            coeffs = self.parallel_network(batch["photo"].contiguous(memory_format=torch.channels_last))
-        losses = self.objective(coeffs.float(), batch, self.processes)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(losses["all"]).backward()
-        self.scaler.unscale_(self.optimiser)
-        gradient = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters())
-        # fp16 overflows now and then: the scaler leaves those steps out and scales less.
-        finite = self.processes.mean(losses["all"]) + (0 if self.scaler.is_enabled() else gradient)
-        taken = bool(finite.isfinite())
-        if taken:
-            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.options.max_grad_norm, gradient)
-            self.scaler.step(self.optimiser)
-        else:
-            self.leave_out(batch, losses)
-        self.scaler.update()
-        return {name: loss.detach() for name, loss in losses.items()} if taken else {}
+    def is_due(self, frequency: int) -> bool:
+        """Whether this step completes another `frequency` batches, or images."""
+        unit = self.data.batch_size if self.course.count_images else 1
+        return self.state.step * unit % frequency < unit
 
-    def leave_out(self, batch: dict, losses: dict[str, torch.Tensor]):
-        bad = [name for name, loss in losses.items() if not loss.isfinite()]
-        parts = self.processes.gather((bad, batch["paths"]))
-        blamed = [part for part in parts if part[0]] or [(["the gradient"], path) for _, path in parts]
-        names, paths = (dict.fromkeys(sum(lists, [])) for lists in zip(*blamed, strict=True))
-        message = f"{', '.join(names)} is not finite at step {self.step + 1}, of the photos {' '.join(paths)}"
-        if not self.options.skip_nonfinite:
-            raise InputError(f"{message}; look at them, or leave such batches out with --skip_nonfinite")
-        if not all(buffer.isfinite().all() for buffer in self.network.buffers()):
-            raise InputError(f"{message}, and the network's own averages are not finite either: go on from the newest "
-                             "checkpoint with a lower --lr, or without --amp=fp16")
-        self.say(f"left out: {message}")
-
-    def report(self, log: TrainingLog, meter: "Meter"):
-        names = list(meter.sums)
-        averages = self.processes.mean(torch.stack(list(meter.sums.values())) / meter.count).tolist()
-        seconds, waited = meter.seconds / meter.count, meter.waited / meter.count
-        log.losses("train", self.epoch, self.step, dict(zip(names, averages, strict=True)), seconds, waited)
-        log.scalars(self.step, {"learning_rate": self.optimiser.param_groups[0]["lr"],
-                                "data_wait_share": waited / seconds,
-                                "samples_per_second": self.options.batch_size / seconds})
+    def report(self, log: TrainingLog | NoLog, meter: StepMeter):
+        """Log the losses since the last report, averaged over steps and processes; nothing if there are none."""
+        if not meter.count:
+            return
+        state, (losses, seconds, waited) = self.state, meter.averages()
+        averages = self.processes.mean(torch.stack(list(losses.values()))).tolist()
+        log.losses("train", state.epoch, state.step, dict(zip(losses, averages, strict=True)), seconds, waited)
+        log.scalars(state.step, {"learning_rate": state.optimiser.param_groups[0]["lr"],
+                                 "data_wait_share": waited / seconds,
+                                 "samples_per_second": self.data.batch_size / seconds})
+        meter.clear()
 
     @torch.no_grad()
-    def evaluate(self, log: TrainingLog) -> dict[str, float]:
-        """Validation losses, averaged over the photos of all processes; empty without validation."""
+    def evaluate(self, log: TrainingLog | NoLog) -> dict[str, float]:
+        """Log the losses of the validation photos, averaged over those of all processes, and some pictures.
+
+        Returns the losses by name; none without validation.
+        """
         if self.validation is None:
             return {}
-        sums, start = Counter(), time.monotonic()
+        state, sums, start = self.state, Counter(), time.monotonic()
         for number, batch in enumerate(self.validation):
-            if number >= self.options.eval_batch_nums:
+            if number >= self.course.eval_batch_nums:
                 break
-            losses = self.objective(self.predict(batch), batch, Processes(self.processes.device))
-            size = len(batch["paths"])
-            sums.update({name: loss.item() * size for name, loss in losses.items()} | {"photos": size})
-            if number < self.options.vis_batch_nums:
-                log.pictures("val", self.epoch, self.step, self.panels(batch), number * self.options.batch_size_val)
+            coeffs = self.train_step.predict(batch)
+            # Processes may have different numbers of batches, so each computes its losses alone.
+            losses = self.train_step.objective(coeffs, batch, Processes(self.processes.device))
+            sums.update({name: loss.item() * len(batch) for name, loss in losses.items()} | {"photos": len(batch)})
+            if number < self.course.vis_batch_nums and self.processes.is_first:
+                panels = draw_predictions(batch, coeffs, self.train_step.objective)
+                log.pictures("val", state.epoch, state.step, panels, number * self.validation.batch_size)
         totals = Counter()
         for part in self.processes.gather(sums):
             totals.update(part)
-        count = totals.pop("photos", 0)   # none with --eval_batch_nums=0
+        count = totals.pop("photos", 0)   # 0 with --eval_batch_nums=0
         averages = {name: total / count for name, total in totals.items()}
-        log.losses("val", self.epoch, self.step, averages, time.monotonic() - start, 0)
+        log.losses("val", state.epoch, state.step, averages, time.monotonic() - start, 0)
         return averages
 
-    @torch.no_grad()
-    def predict(self, batch: dict) -> torch.Tensor:
-        self.network.eval()
-        return self.network(batch["photo"].contiguous(memory_format=torch.channels_last))
+    def save_latest(self):
+        self.save(f"iter_{self.state.step}" if self.course.save_by_iter else "latest")
 
-    def panels(self, batch: dict) -> list[np.ndarray]:
-        """The pictures of a batch: photo, render over it, landmarks."""
-        model = self.objective.face_model
-        photos = interpolate(batch["photo"], (CROP_SIZE, CROP_SIZE), mode="bilinear")
-        with torch.no_grad():
-            face = model(self.predict(batch))
-            overlays = render_over(self.renderer, model, face, photos).cpu().numpy()
-        crops = (255 * photos).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [draw_panel(*images) for images in zip(crops, overlays, batch["landmarks"].cpu().numpy(),
-                                                      face.landmarks.cpu().numpy(), strict=True)]
-
-    def due(self, frequency: int) -> bool:
-        """Whether it is time for what happens every so many batches, or images."""
-        unit = 1 if self.options.display_per_batch else self.options.batch_size
-        return self.step * unit % frequency < unit
-
-    def summary(self) -> int:
-        unreadable = [*self.data.unreadable, *(self.validation.unreadable if self.validation else ())]
-        unreadable = sorted(set().union(*self.processes.gather(unreadable)))
-        path = self.folder / "unreadable.txt"
+    def save(self, name: str):
         if self.processes.is_first:
-            path.unlink(missing_ok=True)   # of an earlier run
+            save_training(self.state, self.folder, name, self.options)
+
+    def list_unreadable(self) -> bool:
+        """Write unreadable.txt: the photos that could not be read in this run. Returns whether there are any."""
+        own = [*self.data.unreadable, *(self.validation.unreadable if self.validation else ())]
+        unreadable = sorted(set().union(*self.processes.gather(own)))
+        if self.processes.is_first:
+            path = self.folder / "unreadable.txt"
+            path.unlink(missing_ok=True)   # that of an earlier run
             if unreadable:
                 write_lines(path, unreadable)
-                self.say(f"{len(unreadable)} photos could not be read: {path}")
-        return 1 if unreadable else 0
-
-    def say(self, line: str):
-        if self.processes.is_first:
-            print(line, flush=True)
+                self.processes.say(f"{len(unreadable)} photos could not be read: {path}")
+        return bool(unreadable)
 
 
-class Meter:
-    """Sums of losses and times since it was cleared."""
-
-    def __init__(self):
-        self.clear()
-
-    def clear(self):
-        self.sums, self.count, self.waited, self.start = {}, 0, 0.0, time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-    def waits(self, batches: Iterator[dict]) -> Iterator[dict]:
-        """The batches; the time until each is there counts as waiting."""
-        while True:
-            start = time.monotonic()
-            batch = next(batches, None)
-            self.waited += time.monotonic() - start
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, losses: dict[str, torch.Tensor]):
-        self.sums = {name: self.sums.get(name, 0) + loss for name, loss in losses.items()}
-        self.count += 1
+@torch.no_grad()
+def draw_predictions(batch: Batch, coeffs: torch.Tensor, objective: Objective) -> list[np.ndarray]:
+    """A picture (224, 672, 3) uint8 RGB of each sample, see models.face_files.draw_panel, of coefficients (B, 257)."""
+    photos = interpolate(batch.photo, (CROP_SIZE, CROP_SIZE), mode="bilinear")
+    face = objective.face_model(coeffs)
+    overlays = render_over(objective.renderer, objective.face_model, face, photos).cpu().numpy()
+    crops = (255 * photos).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [draw_panel(*images) for images in zip(crops, overlays, batch.landmarks.cpu().numpy(),
+                                                  face.landmarks.cpu().numpy(), strict=True)]
 
 
-class Stop:
-    """Notes SIGINT and SIGTERM, so that the step is finished and saved; a second one ends the program."""
+class StopSignal:
+    """Within a `with` block, notes SIGINT and SIGTERM instead of ending the program, so that a step can be finished
+    and saved. A second signal of the same kind ends the program."""
 
     def __init__(self):
-        self.signal = 0
+        self.signal = 0   # the number of the signal that has arrived
 
-    def __enter__(self) -> "Stop":
-        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    def __enter__(self) -> "StopSignal":
+        self.handlers = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def note(self, number: int, _):
         self.signal = number
-        signal.signal(number, self.before[number])
+        signal.signal(number, self.handlers[number])
 
     def __exit__(self, *_):
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
-
-
-def make_scheduler(optimiser: torch.optim.Optimizer, options: Namespace, state: dict | None = None
-                   ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate after each epoch, as the options say also where it goes on from a state that had others."""
-    schedulers = torch.optim.lr_scheduler
-    decay, epochs = options.lr_decay_epochs, options.n_epochs
-    if options.lr_policy == "plateau":
-        scheduler = schedulers.ReduceLROnPlateau(optimiser, factor=0.2, patience=5)
-        if state:
-            scheduler.load_state_dict(state)
-        return scheduler
-    for group in optimiser.param_groups:
-        group.setdefault("initial_lr", options.lr)   # after plateau, which notes none
-    factor = {"linear": lambda epoch: min(1.0, (epochs - epoch) / (min(decay, epochs) + 1)),
-              "cosine": lambda epoch: (1 + math.cos(math.pi * epoch / epochs)) / 2,
-              "step": lambda epoch: 0.2 ** (epoch // decay)}[options.lr_policy]
-    return schedulers.LambdaLR(optimiser, factor, (state["last_epoch"] if state else 0) - 1)

@@ -42,6 +42,11 @@ from_zero = _number("a finite number from 0", lambda value: 0 <= value < math.in
 below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 
 
+def path_or_empty(text: str) -> Path | str:
+    """Returns the path. An empty text stays empty, since Path("") would be the current folder."""
+    return Path(text) if text else ""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with default values in the help texts and with errors of one line."""
 
@@ -80,7 +85,7 @@ def add_base_options(parser: Parser):
                        help="The folder of all experiments.")
     group.add_argument("--epoch", default="latest",
                        help="Which checkpoint of the experiment is used: epoch_<epoch>.pth. In train.py, latest is the "
-                            "newest checkpoint. In test.py, 0 uses no network: the fit starts from the mean face.")
+                            "newest checkpoint, and an earlier one goes back to it. In test.py, 0 uses no network: the fit starts from the mean face.")
     group.add_argument("--suffix", default="",
                        help="A text that is added to the name. An option in braces stands for its value, as in "
                             "{epoch}.")
@@ -104,10 +109,10 @@ def add_model_options(parser: Parser):
     group.add_argument("--net_recon", default=None, choices=BACKBONES,
                        help="The backbone of the network. Without this option it is that of the checkpoint; a new "
                             "training takes resnet50.")
-    group.add_argument("--init_path", type=Path, default=None,
+    group.add_argument("--init_path", type=path_or_empty, default=None,
                        help="The file of ImageNet weights, from torchvision, that a new training starts from. Without "
                             "this option it is checkpoints/init_model/<net_recon>-*.pth, if there is one (as "
-                            "resnet50-0676ba61.pth).")
+                            "resnet50-0676ba61.pth). Empty, as --init_path=, starts from random weights.")
     add_flag(group, "--use_last_fc", False, "A new network gets one fully connected layer instead of seven heads.")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="The folder of face models.")
     group.add_argument("--bfm_model", default=None,

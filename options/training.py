@@ -23,8 +23,10 @@ RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbon
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser("Train the network on photos, or on rendered faces. Checkpoints, logs and pictures go to "
-                    "checkpoints/<name>/; the same command continues from the newest checkpoint there.")
+    parser = Parser("Trains the network on photos, or on rendered faces. Checkpoints, logs and pictures go to "
+                    "checkpoints/<name>/. The same command continues from the newest checkpoint there; --epoch=5 goes "
+                    "back to epoch_5.pth. Newer checkpoints are then kept, renamed if necessary, and count as older "
+                    "from then on: without --epoch, the command continues the training that went back.")
     add_base_options(parser)
     add_model_options(parser)
     _add_data_options(parser)
@@ -36,78 +38,115 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _add_data_options(parser: Parser):
     group = parser.add_argument_group("data")
     group.add_argument("--dataset_mode", default="flist", choices=["flist", "synthetic", "mixed"],
-                       help="flist: photos of the datalist; synthetic: rendered faces with known coefficients; mixed: "
-                            "half of each batch rendered")
-    group.add_argument("--data_root", type=Path, default=Path(), help="what relative paths in datalists start from")
+                       help="flist trains on the photos of the datalist. synthetic trains on rendered faces, whose "
+                            "coefficients are known. mixed takes half of each batch from each.")
+    group.add_argument("--data_root", type=Path, default=Path(),
+                       help="The folder that relative paths in datalists start from.")
     group.add_argument("--flist", type=Path, default=Path("datalist/train/masks.txt"),
-                       help="list of the masks, one path a line; images.txt and landmarks.txt beside it are read too")
+                       help="The list of the masks, one path a line. The lists images.txt and landmarks.txt in the "
+                            "same folder are read too, if they exist.")
     group.add_argument("--flist_val", type=Path, default=Path("datalist/val/masks.txt"),
-                       help="the same for validation; none: no validation")
-    group.add_argument("--batch_size", type=positive, default=32, help="of a step, over all processes")
-    group.add_argument("--batch_size_val", type=positive, default=32, help="of validation, over all processes")
+                       help="The list of the validation photos, as --flist. none trains without validation.")
+    group.add_argument("--batch_size", type=positive, default=32,
+                       help="The number of samples of a training step, of all processes together.")
+    group.add_argument("--batch_size_val", type=positive, default=32,
+                       help="The number of photos of a validation batch, of all processes together.")
     group.add_argument("--image_size", type=positive, default=224,
-                       help="px, of what the network sees and of the render: 112 trains 4 times as fast; end with 224")
+                       help="Width and height, in px, of the pictures that the network sees and that are rendered. 112 "
+                            "trains 4 times as fast; train the last epochs with 224.")
     group.add_argument("--max_dataset_size", type=count, default=math.inf,
-                       help="photos taken from the datalist; rendered faces in an epoch (inf: 100000)")
-    add_flag(group, "--serial_batches", False, "take the photos in the order of the datalist")
+                       help="The largest number of photos taken from the datalist. With --dataset_mode=synthetic it is "
+                            "the number of rendered faces in an epoch, and inf means 100000.")
+    add_flag(group, "--serial_batches", False, "Takes the photos in the order of the datalist, without shuffling.")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
-                       help="processes that read photos, over all processes of this machine")
-    add_flag(group, "--use_aug", True, "augment the photos as --preprocess says")
+                       help="The number of processes that read photos, of all training processes of this machine "
+                            "together.")
+    add_flag(group, "--use_aug", True, "Augments the photos as --preprocess says.")
     group.add_argument("--preprocess", default="shift_scale_rot_flip",
-                       help="augmentations joined by _, of shift, scale, rot, flip; none: none")
-    group.add_argument("--shift_pixs", type=natural, default=10, help="largest shift, px")
-    group.add_argument("--scale_delta", type=below_one, default=0.1, help="largest change of the scale")
-    group.add_argument("--rot_angle", type=from_zero, default=10, help="largest rotation, degrees")
-    group.add_argument("--seed", type=natural, default=0, help="of order, augmentation and rendered faces")
-    group.add_argument("--phase", default="train", help="accepted, no effect")
+                       help="Which random changes augment a photo: some of shift, scale, rot and flip, joined by _; or "
+                            "none.")
+    group.add_argument("--shift_pixs", type=natural, default=10, help="The largest random shift, px.")
+    group.add_argument("--scale_delta", type=below_one, default=0.1,
+                       help="The largest random change of the scale: 0.1 means a scale from 0.9 to 1.1.")
+    group.add_argument("--rot_angle", type=from_zero, default=10, help="The largest random rotation, degrees.")
+    group.add_argument("--seed", type=natural, default=0,
+                       help="The seed of the random numbers. The same seed gives the same order of photos, the same "
+                            "augmentation, the same rendered faces and the same weights of a new network.")
+    group.add_argument("--phase", default="train", help="Accepted, but without effect.")
 
 
 def _add_schedule_options(parser: Parser):
     group = parser.add_argument_group("schedule")
-    group.add_argument("--n_epochs", type=positive, default=20, help="the last epoch")
-    group.add_argument("--epoch_count", type=positive, default=1, help="the first epoch, where no checkpoint tells it")
-    group.add_argument("--lr", type=above_zero, default=1e-4, help="Adam's learning rate in a new experiment")
+    group.add_argument("--n_epochs", type=positive, default=20, help="The number of the last epoch.")
+    group.add_argument("--epoch_count", type=positive, default=1,
+                       help="The number of the first epoch, unless the training continues from a checkpoint that "
+                            "stores its epoch.")
+    group.add_argument("--lr", type=above_zero, default=1e-4,
+                       help="Adam's learning rate, before --lr_policy lowers it. It also holds when the training "
+                            "continues from a checkpoint that had another one.")
     group.add_argument("--lr_policy", default="step", choices=["linear", "step", "plateau", "cosine"],
-                       help="step: x 0.2 every lr_decay_epochs; linear: falls to 0 over the last lr_decay_epochs; "
-                            "plateau: x 0.2 when the validation stops falling; cosine: falls to 0 over n_epochs")
-    group.add_argument("--lr_decay_epochs", type=positive, default=10, help="see lr_policy")
-    add_flag(group, "--balance_heads", False, "coefficients of small effect learn faster than those of large effect")
+                       help="How the learning rate falls. step: to a fifth after every --lr_decay_epochs. linear: to 0 "
+                            "over the last --lr_decay_epochs. plateau: to a fifth when the validation loss stops "
+                            "falling. cosine: to 0 over all epochs.")
+    group.add_argument("--lr_decay_epochs", type=positive, default=10, help="A number of epochs, see --lr_policy.")
+    add_flag(group, "--balance_heads", False,
+             "Coefficients that change the face little learn faster than those that change it much.")
     group.add_argument("--max_grad_norm", type=above_zero, default=math.inf,
-                       help="longer gradients are shortened to this: against jumps of the losses")
-    add_flag(group, "--continue_train", False, "stop unless there is a checkpoint to continue from")
+                       help="The largest length of the gradient of all weights. A longer one is shortened to it, which "
+                            "prevents jumps of the losses.")
+    add_flag(group, "--continue_train", False, "Stops with an error if there is no checkpoint to continue from.")
     group.add_argument("--pretrained_name", default=None,
-                       help="experiment whose network a new experiment starts from (its checkpoint --epoch)")
+                       help="The name of another experiment. A new training starts from its network, and --epoch "
+                            "chooses the checkpoint of that experiment.")
     group.add_argument("--amp", default="off", choices=["off", "bf16", "fp16"],
-                       help="precision of the networks; losses and rendering stay in float32")
-    add_flag(group, "--compile", False, "compile the network (torch.compile)")
-    add_flag(group, "--skip_nonfinite", False, "leave out batches whose loss is not finite, instead of stopping")
-    for name, default, what in (("--print_freq", 100, "the losses are printed"),
-                                ("--display_freq", 1000, "pictures of the training are saved"),
-                                ("--evaluation_freq", 5000, "the validation runs (and after every epoch)"),
-                                ("--save_latest_freq", 5000, "epoch_latest.pth is saved (and after every epoch)")):
-        group.add_argument(name, type=positive, default=default, help=f"batches or images after which {what}")
-    group.add_argument("--save_epoch_freq", type=positive, default=1, help="epochs after which epoch_<n>.pth is saved")
-    add_flag(group, "--save_by_iter", False, "epoch_iter_<n>.pth instead of epoch_latest.pth")
+                       help="Mixed precision: the networks compute in bf16 or fp16. Losses and rendering stay in "
+                            "float32.")
+    add_flag(group, "--compile", False, "Compiles the network with torch.compile.")
+    add_flag(group, "--skip_nonfinite", False,
+             "Leaves out a batch whose losses or gradients are not finite, instead of stopping with an error.")
+    for name, default, what in (
+            ("--print_freq", 100, "the losses are printed."),
+            ("--display_freq", 1000, "pictures of the training are saved."),
+            ("--evaluation_freq", 5000, "the validation runs. It also runs after every epoch."),
+            ("--save_latest_freq", 5000, "epoch_latest.pth is saved. It is also saved after every epoch.")):
+        group.add_argument(name, type=positive, default=default,
+                           help=f"The number of batches (or images, see --display_per_batch) after which {what}")
+    group.add_argument("--save_epoch_freq", type=positive, default=1,
+                       help="The number of epochs after which epoch_<n>.pth is saved.")
+    add_flag(group, "--save_by_iter", False,
+             "Saves epoch_iter_<step>.pth, which are all kept, instead of epoch_latest.pth.")
 
 
 def _add_loss_options(parser: Parser):
     group = parser.add_argument_group("losses")
     group.add_argument("--net_recog", default="r50", choices=RECOGNITION_NETWORKS,
-                       help="recognition network of the feat loss: ArcFace, or dlib's, which needs no download")
-    group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH, help="weights of an ArcFace network")
-    add_flag(group, "--use_crop_face", True, "compare colours inside the face only, without ears and neck")
+                       help="The recognition network of the identity loss: an ArcFace network, or dlib's, which needs "
+                            "no download.")
+    group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH,
+                       help="The file with the weights of the ArcFace network.")
+    add_flag(group, "--use_crop_face", True,
+             "Compares colours inside the face only, without ears and neck. no: on the whole rendered face.")
     group.add_argument("--color_norm", type=positive, default=1,
-                       help="power of the mean over the photos' colours; above 1: those that are far off weigh more")
-    add_flag(group, "--use_predef_M", False, "align the rendered face for recognition by the photo's landmarks")
-    add_flag(group, "--antialias", False, "smooth the render's silhouettes, which then have a gradient")
+                       help="The power of the mean over the photos' colour errors. 1 is the plain mean. With a larger "
+                            "power, photos with large errors count more.")
+    add_flag(group, "--use_predef_M", False,
+             "Aligns the rendered face for the recognition network by the landmarks of the photo. no: by the predicted "
+             "landmarks.")
+    add_flag(group, "--antialias", False,
+             "Smooths the outlines of the rendered face. The colour loss then moves the outlines too.")
     for name, default, what in (
-            ("feat", 0.2, "identity: 1 - cosine of the recognition embeddings of render and photo; 0: not computed"),
-            ("color", 1.92, "colour of the pixels"), ("lm", 1.6e-3, "landmarks"),
-            ("fit", 0, "distance of albedo and light from those that fit the photo best on the predicted shape; 0: not "
-                       "computed"),
-            ("reg", 3e-4, "regularisation: id, exp and tex below within it"), ("id", 1.0, "identity within reg"),
-            ("exp", 0.8, "expression within reg"), ("tex", 1.7e-2, "albedo within reg"),
-            ("gamma", 10.0, "light that is not white"), ("reflc", 5.0, "albedo that is not uniform"),
-            ("coef", 1.0, "coefficients of rendered faces, by their effects"),
-            ("vertex", 1.0, "vertices of rendered faces, mm")):
-        group.add_argument(f"--w_{name}", type=from_zero, default=default, help=f"weight: {what}")
+            ("feat", 0.2, "the identity loss: 1 - cosine of the recognition network's embeddings of render and photo. "
+                          "With 0 that network is not needed."),
+            ("color", 1.92, "the colour loss: the difference of render and photo at each pixel."),
+            ("lm", 1.6e-3, "the landmark loss."),
+            ("fit", 0, "the distance of albedo and light from those that fit the photo best on the predicted shape. "
+                       "With 0 these are not computed."),
+            ("reg", 3e-4, "the regularisation, which keeps coefficients small. --w_id, --w_exp and --w_tex are weights "
+                          "within it."),
+            ("id", 1.0, "identity within the regularisation."), ("exp", 0.8, "expression within the regularisation."),
+            ("tex", 1.7e-2, "albedo within the regularisation."),
+            ("gamma", 10.0, "the difference of the light's colour channels, so that light is nearly white."),
+            ("reflc", 5.0, "the variance of the albedo, so that skin has nearly one colour."),
+            ("coef", 1.0, "the distance of the coefficients from the known ones, for rendered faces."),
+            ("vertex", 1.0, "the distance of the vertices from the known ones in mm, for rendered faces.")):
+        group.add_argument(f"--w_{name}", type=from_zero, default=default, help=f"The weight of {what}")

@@ -29,10 +29,10 @@ def photos(face_model, tmp_path_factory) -> Path:
     for name in ("landmarks", "mask"):
         (folder / name).mkdir()
     for i in range(12):
-        pixels = (255 * batch["photo"][i]).byte().permute(1, 2, 0).numpy()
+        pixels = (255 * batch.photo[i]).byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
-        Image.fromarray((255 * batch["mask"][i, 0]).byte().numpy()).save(folder / "mask" / f"{i:02d}.png")
-        np.savetxt(folder / "landmarks" / f"{i:02d}.txt", flip_y(batch["landmarks"][i].numpy(), CROP_SIZE))
+        Image.fromarray((255 * batch.mask[i, 0]).byte().numpy()).save(folder / "mask" / f"{i:02d}.png")
+        np.savetxt(folder / "landmarks" / f"{i:02d}.txt", flip_y(batch.landmarks[i].numpy(), CROP_SIZE))
     lines = [f"mask/{i:02d}.png\n" for i in range(12)]
     (folder / "train.txt").write_text("".join(lines))
     (folder / "val.txt").write_text("".join(lines[:5]))

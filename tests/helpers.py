@@ -3,6 +3,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -48,6 +49,23 @@ def arguments(photos: Path, folder: Path, *more: str) -> list[str]:
             "--batch_size_val=4", "--num_threads=0", "--w_feat=0", f"--bfm_folder={ROOT / 'BFM'}",
             f"--data_root={photos}", f"--flist={photos / 'train.txt'}", f"--flist_val={photos / 'val.txt'}",
             f"--checkpoints_dir={folder}", *more]
+
+
+def start_python(*command, **options) -> subprocess.Popen:
+    """Start python with a command line in the repository's folder, errors written to its output."""
+    return subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
+
+
+def read_losses(log: Path, dataset: str) -> list[dict[str, float]]:
+    """The losses in each line of a loss_log.txt that is about the dataset, train or val."""
+    lines = [line for line in log.read_text().splitlines() if f"dataset: {dataset}," in line]
+    return [dict(zip(words[0::2], map(float, words[1::2]), strict=True))
+            for words in (line.split(") ")[1].replace(":", "").split() for line in lines)]
+
+
+def network_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return torch.load(checkpoint, weights_only=True)["net_recon"]
 
 
 def wait_for(path: Path, process: subprocess.Popen):

@@ -45,6 +45,11 @@ class Processes:
         """Returns whether the flag is set in any process."""
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
+    def say(self, line: str):
+        """Print a line in the first process only."""
+        if self.is_first:
+            print(line, flush=True)
+
     def share(self, total: int, what: str) -> int:
         """Returns this process's part of `total`. what: the option that gives it, for the message.
 

@@ -26,6 +26,7 @@ from models.landmarks import (
     WITHOUT_JAW,
     five_points,
 )
+from models.records import Batch
 from models.renderer import MeshRenderer
 from models.simplification import simplify
 
@@ -106,18 +107,13 @@ class SyntheticFaces:
         return torch.linalg.solve(base @ base.T + ridge, base @ (change - change.mean()) - ridge @ self.mean_identity)
 
     @torch.no_grad()
-    def batch(self, step: int, batch_size: int) -> dict[str, torch.Tensor]:
-        """Returns the samples of a step.
-
-        photo: (B, 3, S, S) RGB 0..1.
-        landmarks: (B, 68, 2) px in the 224 x 224 crop, y up.
-        mask: (B, 1, S, S) 0..1, how much of each pixel shows the face.
-        coeffs: (B, 257) the coefficients of the faces.
-        """
+    def batch(self, step: int, batch_size: int) -> Batch:
+        """Returns the samples of a step and their coefficients. The mask says how much of each pixel shows the face."""
         rng = np.random.default_rng((self.seed, step))
         coeffs = self.coefficients(rng, batch_size)
         photo, mask = self.photos(coeffs, rng)
-        return {"photo": photo, "landmarks": self.face_model.landmarks(coeffs), "mask": mask, "coeffs": coeffs}
+        return Batch(photo, mask, self.face_model.landmarks(coeffs), ground_truth=coeffs,
+                     paths=[f"rendered face {step}.{i}" for i in range(batch_size)])
 
     def coefficients(self, rng: np.random.Generator, count: int) -> torch.Tensor:
         """Returns the coefficients (B, 257) of random faces. Their places are those that the alignment gives faces."""

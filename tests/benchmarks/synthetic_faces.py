@@ -32,7 +32,7 @@ def main():
     torch.set_num_threads(1)
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     faces = SyntheticFaces(model, MeshRenderer(), seed=0, size=options.size)
-    photo = faces.batch(0, 32)["photo"]
+    photo = faces.batch(0, 32).photo
     start = time.process_time()
     for step in range(options.batches):
         faces.batch(step + 1, 32)

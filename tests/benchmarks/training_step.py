@@ -1,10 +1,12 @@
-"""Where the time of a training step goes, and what it is of the networks' own forward and backward, in one run.
+"""Measures a training step and its parts, and compares it with the forward and backward passes of its networks alone.
 
     python tests/benchmarks/training_step.py [--net_recon resnet50] [--batch_size 32] [--threads 1] [--repeat 3]
 
-On rendered photos, on the first GPU or else on the CPU; recognition by dlib's network. Medians, seconds a step.
+Trains on rendered faces, with dlib's recognition network, on the first GPU, or on the CPU if there is none. Prints the
+medians of the seconds.
 """
 import argparse
+import dataclasses
 import os
 import statistics
 import sys
@@ -20,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.synthetic.faces import SyntheticFaces  # noqa: E402
-from models.training import Trainer  # noqa: E402
 from options.training import parse  # noqa: E402
+from train import build_trainer  # noqa: E402
 from util.devices import choose_device  # noqa: E402
 from util.distributed import Processes  # noqa: E402
 
@@ -36,35 +38,36 @@ def main():
     if options.threads:
         torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(parse([f"--net_recon={options.net_recon}", f"--batch_size={options.batch_size}",
-                                 f"--bfm_folder={ROOT / 'BFM'}", f"--checkpoints_dir={folder}", "--net_recog=dlib",
-                                 "--dataset_mode=synthetic", "--flist_val=none"]), Processes(choose_device(None)))
-    objective = trainer.objective
-    faces = SyntheticFaces(objective.face_model, trainer.renderer, seed=0)
+        arguments = [f"--net_recon={options.net_recon}", f"--batch_size={options.batch_size}",
+                     f"--bfm_folder={ROOT / 'BFM'}", f"--checkpoints_dir={folder}", "--net_recog=dlib",
+                     "--dataset_mode=synthetic", "--flist_val=none"]
+        step = build_trainer(parse(arguments), Processes(choose_device(None))).train_step
+    objective, regressor = step.objective, step.state.network
+    faces = SyntheticFaces(objective.face_model, objective.renderer, seed=0)
     batch = faces.batch(0, options.batch_size)
-    batch |= {"truth": batch["coeffs"][:0], "paths": ["rendered"] * options.batch_size}
-    photos, model = batch["photo"].contiguous(memory_format=torch.channels_last), objective.face_model
-    coeffs = batch["coeffs"].clone().requires_grad_()
+    coeffs = batch.ground_truth.clone().requires_grad_()
+    batch = dataclasses.replace(batch, ground_truth=batch.ground_truth[:0])   # as a batch of photos
+    photos, model = batch.photo.contiguous(memory_format=torch.channels_last), objective.face_model
     with torch.no_grad():
         face = model(coeffs)
     vertices, color = (x.clone().requires_grad_() for x in (face.vertices, face.color))
     image = photos.clone().requires_grad_()
 
     def network():
-        trainer.network.train()
-        trainer.network(photos).sum().backward()
+        regressor.train()
+        regressor(photos).sum().backward()
 
     def recognition():
         with torch.no_grad():
-            objective.recognition(photos, batch["landmarks"])
-        objective.recognition(image, batch["landmarks"]).sum().backward()
+            objective.recognition(photos, batch.landmarks)
+        objective.recognition(image, batch.landmarks).sum().backward()
 
     def face_model():
         found = model(coeffs)
         (found.color.sum() + found.vertices.sum()).backward()
 
     def rendering():
-        trainer.renderer(vertices, model.tri, color)[2].sum().backward()
+        objective.renderer(vertices, model.tri, color)[2].sum().backward()
         objective.inner_mask(vertices.detach(), photos.shape[-1])
 
     def synchronise():
@@ -83,12 +86,12 @@ def main():
         return statistics.median(times)
 
     parts = {work.__name__: seconds(work) for work in (network, recognition, face_model, rendering)}
-    step = seconds(lambda: trainer.train_on(batch))
+    whole = seconds(lambda: step(batch))
     networks = parts["network"] + parts["recognition"]
     for name, value in parts.items():
-        print(f"{name:12} {value:8.3f} s  {100 * value / step:5.1f} %")
-    print(f"{'the rest':12} {step - sum(parts.values()):8.3f} s  (losses, optimiser)")
-    print(f"{'step':12} {step:8.3f} s  {step / networks:.2f} x the networks' own forward and backward")
+        print(f"{name:12} {value:8.3f} s  {100 * value / whole:5.1f} %")
+    print(f"{'the rest':12} {whole - sum(parts.values()):8.3f} s  (losses, optimiser)")
+    print(f"{'step':12} {whole:8.3f} s  {whole / networks:.2f} x the networks' own forward and backward")
 
 
 if __name__ == "__main__":

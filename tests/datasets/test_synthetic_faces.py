@@ -9,6 +9,7 @@ from models.coordinates import flip_y
 from models.face_model import FaceModel
 from models.landmarks import five_points
 from models.losses import coefficient_effects
+from models.records import Batch
 from models.renderer import MeshRenderer
 from models.simplification import simplify
 
@@ -21,36 +22,41 @@ def faces(face_model) -> SyntheticFaces:
 
 
 @pytest.fixture(scope="module")
-def batch(faces) -> dict[str, torch.Tensor]:
+def batch(faces) -> Batch:
     return faces.batch(3, 64)
 
 
+def tensors(batch: Batch) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+
+
 def test_a_batch_has_the_shapes_and_ranges_of_training_data(batch):
-    assert {name: tuple(value.shape) for name, value in batch.items()} == {
-        "photo": (64, 3, SIZE, SIZE), "landmarks": (64, 68, 2), "mask": (64, 1, SIZE, SIZE), "coeffs": (64, 257)}
-    for name in ("photo", "mask"):
-        assert 0 <= batch[name].min() and batch[name].max() <= 1
-    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in batch.values())
+    assert {name: tuple(value.shape) for name, value in tensors(batch).items()} == {
+        "photo": (64, 3, SIZE, SIZE), "mask": (64, 1, SIZE, SIZE), "landmarks": (64, 68, 2), "ground_truth": (64, 257)}
+    for picture in (batch.photo, batch.mask):
+        assert 0 <= picture.min() and picture.max() <= 1
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in tensors(batch).values())
+    assert len(batch) == 64 and batch.paths[5] == "rendered face 3.5"
 
 
 def test_a_batch_depends_on_seed_and_step_alone(faces, face_model, batch):
     faces.batch(4, 2)
-    again = faces.batch(3, 64)
-    assert all(torch.equal(batch[name], again[name]) for name in batch)
-    afresh = SyntheticFaces(face_model, MeshRenderer(), seed=5, size=SIZE).batch(3, 64)
-    assert all(torch.equal(batch[name], afresh[name]) for name in batch)
+    again = tensors(faces.batch(3, 64))
+    assert all(torch.equal(value, again[name]) for name, value in tensors(batch).items())
+    afresh = tensors(SyntheticFaces(face_model, MeshRenderer(), seed=5, size=SIZE).batch(3, 64))
+    assert all(torch.equal(value, afresh[name]) for name, value in tensors(batch).items())
     other = SyntheticFaces(face_model, MeshRenderer(), seed=6, size=SIZE).batch(3, 64)
-    assert not torch.equal(batch["coeffs"], other["coeffs"]) and not torch.equal(batch["photo"], other["photo"])
+    assert not torch.equal(batch.ground_truth, other.ground_truth) and not torch.equal(batch.photo, other.photo)
 
 
 def test_landmarks_are_those_of_the_coefficients(face_model, batch):
-    torch.testing.assert_close(face_model.landmarks(batch["coeffs"]), batch["landmarks"])
+    torch.testing.assert_close(face_model.landmarks(batch.ground_truth), batch.landmarks)
 
 
 def test_faces_lie_where_the_alignment_puts_them(batch):
     photo = np.zeros((224, 224, 3), np.uint8)
     scales, shifts = [], []
-    for landmarks in batch["landmarks"].double().numpy():
+    for landmarks in batch.landmarks.double().numpy():
         _, (_, _, scale, *center) = align(photo, five_points(landmarks))
         scales.append(scale)
         shifts.append(np.subtract(center, 112))
@@ -77,11 +83,11 @@ def test_mean_proportions_are_those_of_photos(face_model, faces):
 
 
 def test_the_mask_is_the_face_that_nothing_covers(faces, face_model, batch):
-    coeffs = batch["coeffs"]
+    coeffs = batch.ground_truth
     with torch.no_grad():
         face = face_model(coeffs)
         whole = MeshRenderer()(face.vertices, face_model.tri, size=SIZE)[0]
-    mask = batch["mask"]
+    mask = batch.mask
     around = torch.nn.functional.max_pool2d(whole, 3, 1, 1)
     assert (mask[around == 0] == 0).all()
     share = mask.sum((1, 2, 3)) / whole.sum((1, 2, 3))
@@ -89,19 +95,19 @@ def test_the_mask_is_the_face_that_nothing_covers(faces, face_model, batch):
     # where the mask says so the photo shows the face as it is lit, give or take the camera
     image = faces.renderer(face.vertices, face_model.tri, face.color, SIZE)[2].clamp(0, 1)
     seen = (mask > 0.99).expand_as(image) & (whole > 0).expand_as(image)
-    assert (batch["photo"] - image)[seen].abs().median() < 0.05
+    assert (batch.photo - image)[seen].abs().median() < 0.05
 
 
 def test_the_drawn_mesh_looks_like_the_whole_one(face_model, faces, batch):
     small = simplify(face_model, 10000)
     assert len(small.tri) <= 10000
-    landmarks = flip_y(batch["landmarks"][:4], 224)
+    landmarks = flip_y(batch.landmarks[:4], 224)
     images = []
     for model in (face_model, small):
-        face = model(batch["coeffs"][:4])
+        face = model(batch.ground_truth[:4])
         images.append(faces.renderer(face.vertices, model.tri, face.color)[2])
     assert (images[0] - images[1]).abs().mean() < 0.01
-    near = small.landmarks(batch["coeffs"][:4])
+    near = small.landmarks(batch.ground_truth[:4])
     assert (flip_y(near, 224) - landmarks).norm(dim=2).mean() < 2.5
 
 
@@ -114,8 +120,8 @@ def test_other_models_than_the_shipped_one_work(face_model):
             "skinmask": small.skin_mask[None]}
     coarse = FaceModel({name: value.numpy() for name, value in data.items()})
     batch = SyntheticFaces(coarse, MeshRenderer(), seed=0, size=32).batch(0, 2)
-    assert batch["photo"].shape == (2, 3, 32, 32) and batch["mask"].max() > 0.9
-    torch.testing.assert_close(coarse.landmarks(batch["coeffs"]), batch["landmarks"])
+    assert batch.photo.shape == (2, 3, 32, 32) and batch.mask.max() > 0.9
+    torch.testing.assert_close(coarse.landmarks(batch.ground_truth), batch.landmarks)
 
 
 @pytest.mark.parametrize("name, first, rms", [("id", 0, "mm"), ("exp", 3, "mm"), ("tex", 2, "grey"), ("angle", 1, "px"),

@@ -48,13 +48,13 @@ def datalist(tmp_path):
 
 
 def equal(sample, other):
-    return all((sample[name] == other[name]).all() for name in ("photo", "mask", "landmarks"))
+    return all((value == expected).all() for value, expected in zip(sample[:3], other[:3], strict=True))
 
 
 def red_at(sample):
     """How red the photo is at each landmark (68,), the largest within 2 px."""
-    red = sample["photo"][0].numpy()
-    columns, rows = sample["landmarks"].numpy().T
+    red = sample.photo[0].numpy()
+    columns, rows = sample.landmarks.numpy().T
     return np.array([red[max(int(223 - row) - 2, 0):int(223 - row) + 4, max(int(column) - 2, 0):int(column) + 4].max()
                      for column, row in zip(columns, rows, strict=True)])
 
@@ -102,13 +102,13 @@ def test_a_sample_shows_the_face_and_its_landmarks(datalist, augment):
     photos = TrainingPhotos(datalist, augment, seed=0)
     for index in range(len(photos)):
         sample = photos[0, index]
-        assert sample["photo"].shape == (3, 224, 224) and sample["mask"].shape == (1, 224, 224)
-        assert {str(sample[name].dtype) for name in ("photo", "mask")} == {"torch.uint8"}
-        assert sample["landmarks"].shape == (68, 2) and str(sample["landmarks"].dtype) == "torch.float32"
-        assert (sample["path"], sample["problems"]) == (str(datalist[index].photo), [])
-        inside = ((sample["landmarks"] > 3) & (sample["landmarks"] < 220)).all(dim=1).numpy()
+        assert sample.photo.shape == (3, 224, 224) and sample.mask.shape == (1, 224, 224)
+        assert {str(picture.dtype) for picture in (sample.photo, sample.mask)} == {"torch.uint8"}
+        assert sample.landmarks.shape == (68, 2) and str(sample.landmarks.dtype) == "torch.float32"
+        assert (sample.path, sample.problems) == (str(datalist[index].photo), [])
+        inside = ((sample.landmarks > 3) & (sample.landmarks < 220)).all(dim=1).numpy()
         assert inside.sum() > 50 and (red_at(sample)[inside] > 120).all()
-        assert (sample["photo"][0] == sample["mask"][0]).all()
+        assert (sample.photo[0] == sample.mask[0]).all()
 
 
 def test_a_turned_photo_gives_the_sample_of_the_upright_one(tmp_path):
@@ -119,7 +119,7 @@ def test_a_turned_photo_gives_the_sample_of_the_upright_one(tmp_path):
     photo = Image.open(tmp_path / "turned.png").transpose(Image.Transpose.ROTATE_90)
     photo.save(tmp_path / "turned.png", exif=exif)
     photos = TrainingPhotos(Datalist(tmp_path, [("", str(mask), "") for mask in (upright, turned)]), None, 0)
-    assert equal(photos[0, 0], photos[0, 1]) and not photos[0, 1]["problems"]
+    assert equal(photos[0, 0], photos[0, 1]) and not photos[0, 1].problems
 
 
 def test_a_mask_of_three_channels_is_taken_too(tmp_path):
@@ -153,13 +153,13 @@ def test_samples_depend_on_seed_epoch_and_index_only(datalist):
     for workers, shuffle in ((2, True), (2, False), (0, True)):
         batches = EpochBatches(7, 3, seed=workers, epoch=1, shuffle=shuffle, drop_last=False)
         for batch in DataLoader(photos, batch_sampler=batches, collate_fn=collate, num_workers=workers):
-            assert batch["photo"].shape[1:] == (3, 224, 224) and batch["problems"] == []
-            for i, path in enumerate(batch["path"]):
-                sample = {name: batch[name][i] for name in ("photo", "mask", "landmarks")}
+            assert batch.photos.shape[1:] == (3, 224, 224) and batch.problems == []
+            for i, path in enumerate(batch.paths):
+                sample = (batch.photos[i], batch.masks[i], batch.landmarks[i])
                 assert equal(sample, loaded.setdefault(path, sample))
     assert len(loaded) == 7
     sample = photos[1, 0]
-    assert equal(sample, loaded[sample["path"]])
+    assert equal(sample, loaded[sample.path])
     assert not equal(sample, photos[2, 0])
     assert not equal(sample, TrainingPhotos(datalist, Augmentation(), seed=6)[1, 0])
 
@@ -192,11 +192,11 @@ def test_a_broken_sample_is_replaced_by_the_next_and_named(datalist, kind, damag
     following = photos[0, 4]
     damage(getattr(datalist[3], kind))
     batch = collate([photos[0, index] for index in range(7)])
-    assert batch["photo"].shape == (7, 3, 224, 224) and (batch["photo"][3] == following["photo"]).all()
-    assert batch["path"][3] == batch["path"][4] == following["path"]
-    assert len(batch["problems"]) == 1
+    assert batch.photos.shape == (7, 3, 224, 224) and (batch.photos[3] == following.photo).all()
+    assert batch.paths[3] == batch.paths[4] == following.path
+    assert len(batch.problems) == 1
     with pytest.raises(InputError, match=message):
-        raise InputError(batch["problems"][0])
+        raise InputError(batch.problems[0])
 
 
 def test_the_last_sample_is_replaced_by_the_first(datalist):
@@ -204,7 +204,7 @@ def test_the_last_sample_is_replaced_by_the_first(datalist):
     datalist[6].photo.unlink()
     datalist[0].mask.unlink()
     sample = photos[3, 6]
-    assert sample["path"] == str(datalist[1].photo) and len(sample["problems"]) == 2
+    assert sample.path == str(datalist[1].photo) and len(sample.problems) == 2
     assert equal(sample, photos[3, 6])
 
 
@@ -228,7 +228,7 @@ def test_golden_samples(tmp_path, item):
     np.savetxt(tmp_path / "landmarks.txt", landmarks)
     paths = Datalist(tmp_path, [(str(photo), name, "landmarks.txt")])
     sample = TrainingPhotos(paths, None, 0)[0, 0]
-    difference = np.abs(sample["photo"].numpy().astype(int) - golden[f"{item}_img_u8"])
+    difference = np.abs(sample.photo.numpy().astype(int) - golden[f"{item}_img_u8"])
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3   # resampling rounds after each axis
-    assert np.abs(sample["mask"].numpy().astype(int) - golden[f"{item}_msk_u8"]).max() <= 2
-    np.testing.assert_allclose(sample["landmarks"], golden[f"{item}_lms"], atol=1e-4)
+    assert np.abs(sample.mask.numpy().astype(int) - golden[f"{item}_msk_u8"]).max() <= 2
+    np.testing.assert_allclose(sample.landmarks, golden[f"{item}_lms"], atol=1e-4)

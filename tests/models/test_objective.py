@@ -3,9 +3,9 @@ import torch
 
 from models.coefficients import SIZE, SLICES
 from models.losses import color_distances, color_loss
-from models.objective import Objective
+from models.objective import WEIGHT_NAMES, Objective
+from models.records import Batch
 from models.renderer import MeshRenderer
-from models.training import LOSSES
 from options.training import parse
 from util.distributed import Processes
 
@@ -14,16 +14,16 @@ ONE_PROCESS = Processes(torch.device("cpu"))
 
 def test_the_fit_loss_alone_leads_to_the_colours_of_the_photo(face_model, generator):
     options = parse([])
-    weights = {name: getattr(options, f"w_{name}") for name in LOSSES} | {"feat": 0, "fit": 1}
+    weights = {name: getattr(options, f"w_{name}") for name in WEIGHT_NAMES} | {"feat": 0, "fit": 1}
     renderer = MeshRenderer()
     objective = Objective(face_model, renderer, None, weights)
-    truth = torch.zeros(2, SIZE)
-    truth[:, SLICES["tex"]] = 0.5 * torch.randn(2, 80, generator=generator)
-    truth[:, SLICES["gamma"]] = 0.2 * torch.randn(2, 9, generator=generator).repeat(1, 3)
-    truth[:, SLICES["gamma"].start] += 0.3
-    face = face_model(truth)
+    ground_truth = torch.zeros(2, SIZE)
+    ground_truth[:, SLICES["tex"]] = 0.5 * torch.randn(2, 80, generator=generator)
+    ground_truth[:, SLICES["gamma"]] = 0.2 * torch.randn(2, 9, generator=generator).repeat(1, 3)
+    ground_truth[:, SLICES["gamma"].start] += 0.3
+    face = face_model(ground_truth)
     mask, _, photo = renderer(face.vertices, face_model.tri, face.color)
-    batch = {"photo": photo, "mask": mask, "landmarks": face.landmarks, "truth": truth[:0]}
+    batch = Batch(photo, mask, face.landmarks, ground_truth=ground_truth[:0], paths=["", ""])
 
     steps = torch.zeros(2, SIZE, requires_grad=True)   # in their effects
     optimiser = torch.optim.Adam([steps], lr=0.3)
@@ -42,7 +42,7 @@ def test_the_fit_loss_alone_leads_to_the_colours_of_the_photo(face_model, genera
 @pytest.mark.parametrize("power", [1, 3])
 def test_the_power_of_the_colour_loss_is_that_of_a_norm_over_the_photos(face_model, generator, power):
     options = parse([])
-    weights = {name: getattr(options, f"w_{name}") for name in LOSSES}
+    weights = {name: getattr(options, f"w_{name}") for name in WEIGHT_NAMES}
     objective = Objective(face_model, MeshRenderer(), None, weights, color_norm=power)
     render = torch.rand(3, 3, 8, 8, generator=generator, requires_grad=True)
     photos = torch.rand(3, 3, 8, 8, generator=generator) * torch.tensor([1, 2, 0.5]).view(3, 1, 1, 1)

@@ -1,11 +1,12 @@
 import copy
+import math
 
 import pytest
 import torch
 
 from models.coefficients import SLICES
 from models.losses import coefficient_effects
-from models.optimiser import BalancedAdam
+from models.optimiser import BalancedAdam, Schedule, make_scheduler
 from models.regressor import Regressor
 
 LR = 1e-3
@@ -54,3 +55,55 @@ def test_a_training_by_adam_can_be_continued(face_model):
     balanced.step()
     state, = {int(state["step"]) for state in balanced.state_dict()["state"].values()}
     assert state == 2
+
+
+def adam(lr: float = 1e-4) -> torch.optim.Adam:
+    return torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr)
+
+
+@pytest.mark.parametrize(("policy", "factors"), [
+    ("step", [1, 1, 0.2, 0.2, 0.04, 0.04]),
+    ("linear", [1, 1, 1, 1, 2 / 3, 1 / 3]),
+    ("cosine", [(1 + math.cos(math.pi * epoch / 6)) / 2 for epoch in range(6)])])
+def test_learning_rate_policies(policy, factors):
+    optimiser = adam()
+    schedule = Schedule(policy, n_epochs=6, decay_epochs=2)
+    scheduler = make_scheduler(optimiser, Schedule(policy, n_epochs=3, decay_epochs=1))
+    found = []
+    for epoch in range(len(factors)):
+        if epoch in (0, 3):   # continues with the new schedule
+            scheduler = make_scheduler(optimiser, schedule, scheduler.state_dict())
+        found.append(optimiser.param_groups[0]["lr"] / 1e-4)
+        optimiser.step()
+        scheduler.step()
+    assert found == pytest.approx(factors)
+
+
+@pytest.mark.parametrize("policy", ["step", "plateau"])
+def test_another_policy_continues_after_plateau(policy):
+    optimiser = adam()
+    state = make_scheduler(optimiser, Schedule("plateau")).state_dict()
+    make_scheduler(optimiser, Schedule(policy), state)
+    assert optimiser.param_groups[0]["lr"] == 1e-4
+
+
+def test_plateau_lowers_the_rate_when_the_validation_stands_still():
+    optimiser = adam()
+    scheduler = make_scheduler(optimiser, Schedule("plateau"))
+    for _ in range(8):
+        scheduler.step(1.0)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize("policy", ["step", "plateau"])
+def test_another_learning_rate_holds_in_a_continued_training_after_the_reductions_so_far(policy):
+    optimiser = adam()
+    scheduler = make_scheduler(optimiser, Schedule(policy, 1e-4, decay_epochs=7))
+    for _ in range(8):
+        optimiser.step()
+        scheduler.step(*[1.0] if policy == "plateau" else [])
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(2e-5)
+    continued = adam(3e-4)
+    continued.load_state_dict(optimiser.state_dict())
+    make_scheduler(continued, Schedule(policy, 3e-4, decay_epochs=7), scheduler.state_dict())
+    assert continued.param_groups[0]["lr"] == pytest.approx(6e-5)

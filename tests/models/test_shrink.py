@@ -62,5 +62,5 @@ def test_nothing_is_overwritten(checkpoint):
     before = checkpoint.read_bytes()
     run = shrink(checkpoint, checkpoint)
     assert run.returncode == 2
-    assert "is there" in run.stderr
+    assert "is there already" in run.stderr
     assert checkpoint.read_bytes() == before

@@ -1,4 +1,4 @@
-"""Options: their defaults, and that those of the losses and of the training's course do what they say."""
+"""Options: their defaults, and that those of the losses and of the course of a training do what they say."""
 import os
 import re
 from pathlib import Path
@@ -8,9 +8,12 @@ import torch
 
 from models.coefficients import SIZE, split
 from models.losses import color_loss, perceptual_loss
-from models.training import LOSSES, Trainer, train
+from models.objective import WEIGHT_NAMES
+from models.records import Batch
+from models.training import Trainer
 from options import preparation, testing, training
 from tests.helpers import CPU, ROOT, arguments
+from train import build_trainer, train
 from util.training_log import TrainingLog
 
 # What the published scripts have; None where what is there decides: the GPUs, the checkpoint, the face model.
@@ -43,6 +46,11 @@ def test_defaults_are_the_published_ones(parse, table):
     assert {name: options[name] for name in table} == table
 
 
+def test_an_empty_init_path_is_not_the_current_folder():
+    assert training.parse(["--init_path="]).init_path == ""
+    assert training.parse(["--init_path=a/b.pth"]).init_path == Path("a/b.pth")
+
+
 @pytest.mark.parametrize("parse", [testing.parse, training.parse, preparation.parse])
 def test_every_option_is_read_or_says_that_it_has_no_effect(parse, capsys):
     with pytest.raises(SystemExit):
@@ -51,22 +59,22 @@ def test_every_option_is_read_or_says_that_it_has_no_effect(parse, capsys):
     assert len(entries) >= 7
     sources = "".join(path.read_text() for folder in (".", "datasets", "models", "options", "util")
                       for path in (ROOT / folder).glob("*.py"))
-    read = set(re.findall(r"options\.(\w+)", sources)) | {f"w_{name}" for name in LOSSES}
-    assert [name for name, text in entries if name not in read and "no effect" not in text] == []
+    read = set(re.findall(r"options\.(\w+)", sources)) | {f"w_{name}" for name in WEIGHT_NAMES}
+    assert [name for name, text in entries if name not in read and not re.search(r"(no|without)\s+effect", text)] == []
 
 
 def trainer(photos, folder, *more: str) -> Trainer:
-    return Trainer(training.parse(arguments(photos, folder, *more)), CPU)
+    return build_trainer(training.parse(arguments(photos, folder, *more)), CPU)
 
 
-def validation_batch(trainer: Trainer) -> dict:
+def validation_batch(trainer: Trainer) -> Batch:
     return next(iter(trainer.validation))
 
 
 def test_the_loss_is_the_sum_of_its_terms_by_their_weights(photos, tmp_path, generator):
     full = trainer(photos, tmp_path, "--net_recog=dlib", "--w_feat=0.2")
     coeffs = 0.3 * torch.randn(4, SIZE, generator=generator)
-    losses = full.objective(coeffs, validation_batch(full), CPU)
+    losses = full.train_step.objective(coeffs, validation_batch(full), CPU)
     weights = {"feat": 0.2, "color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5}
     assert losses.keys() == {"all", *weights}
     assert all(losses[name] > 0 for name in weights)
@@ -79,14 +87,14 @@ def test_the_loss_is_the_sum_of_its_terms_by_their_weights(photos, tmp_path, gen
 def test_colours_are_compared_inside_the_face_or_on_all_of_it(photos, tmp_path):
     found, wanted = [], []
     for option, part in (("--use_crop_face", "inner_tri"), ("--use_crop_face=no", "tri")):
-        objective = (one := trainer(photos, tmp_path, option)).objective
+        objective = (one := trainer(photos, tmp_path, option)).train_step.objective
         batch, model = validation_batch(one), objective.face_model
         coeffs = torch.zeros(4, SIZE)
         found.append(objective(coeffs, batch, CPU)["color"].item())
         face = model(coeffs)
-        _, _, image = one.renderer(face.vertices, model.tri, face.color, 64)
-        shown, _, _ = one.renderer(face.vertices, getattr(model, part), face.color, 64)
-        wanted.append(color_loss(image, batch["photo"], batch["mask"] * shown).item())
+        _, _, image = objective.renderer(face.vertices, model.tri, face.color, 64)
+        shown, _, _ = objective.renderer(face.vertices, getattr(model, part), face.color, 64)
+        wanted.append(color_loss(image, batch.photo, batch.mask * shown).item())
     assert found == pytest.approx(wanted, rel=1e-5)
     assert wanted[0] != pytest.approx(wanted[1], rel=1e-3)
 
@@ -95,16 +103,16 @@ def test_the_render_is_aligned_by_the_predicted_or_by_the_given_landmarks(photos
     found, wanted = [], []
     for option, given in (("--use_predef_M=no", False), ("--use_predef_M", True)):
         objective = (one := trainer(photos, tmp_path, option, "--net_recog=dlib", "--w_feat=0.2",
-                                    "--image_size=224")).objective
+                                    "--image_size=224")).train_step.objective
         batch, model = validation_batch(one), objective.face_model
         coeffs = torch.zeros(4, SIZE)
         with torch.no_grad():
             found.append(objective(coeffs, batch, CPU)["feat"].item())
             face = model(coeffs)
-            _, _, image = one.renderer(face.vertices, model.tri, face.color)
+            _, _, image = objective.renderer(face.vertices, model.tri, face.color)
             wanted.append(perceptual_loss(
-                objective.recognition(image, batch["landmarks"] if given else face.landmarks),
-                objective.recognition(batch["photo"], batch["landmarks"])).item())
+                objective.recognition(image, batch.landmarks if given else face.landmarks),
+                objective.recognition(batch.photo, batch.landmarks)).item())
     assert found == pytest.approx(wanted, rel=1e-4)
     assert wanted[0] != pytest.approx(wanted[1], rel=0.01)
 
@@ -113,7 +121,7 @@ def test_photos_come_in_the_order_of_the_datalist_or_shuffled(photos, tmp_path):
     names = [f"{number:02}.png" for number in range(12)]
     for option, in_order in (("--serial_batches", True), ("--serial_batches=no", False)):
         batches = trainer(photos, tmp_path, option).data.epoch(1)
-        found = [Path(path).name for batch in batches for path in batch["paths"]]
+        found = [Path(path).name for batch in batches for path in batch.paths]
         assert sorted(found) == names
         assert (found == names) == in_order
 

@@ -1,14 +1,12 @@
-"""Face models and networks from files that are not what they should be."""
+"""Face models from files, sound ones and broken ones, and which of them is taken."""
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from models.checkpoints import load_checkpoint, load_imagenet_init, load_regressor, trained_with
+from models.checkpoints import trained_with
 from models.face_model import FaceModel
 from models.face_model_files import choose_face_model, load_face_model_data
-from models.regressor import Regressor
-from tests.helpers import filled
 from util.files import InputError
 
 
@@ -76,61 +74,3 @@ def test_the_open_model_is_taken_where_no_other_is_wanted(tmp_path):
     assert choose_face_model(tmp_path) == "open_face_model.npz"
     with pytest.raises(InputError, match="BFM_model_front.mat is missing"):
         choose_face_model(tmp_path, "BFM_model_front.mat")
-
-
-@pytest.fixture
-def save_checkpoint(tmp_path):
-    def save(state):
-        torch.save({"net_recon": state}, tmp_path / "epoch_20.pth")
-        return tmp_path / "epoch_20.pth"
-    return save
-
-
-def test_a_network_saved_while_parallel_is_read(save_checkpoint):
-    network = filled(Regressor("resnet18"))
-    path = save_checkpoint({f"module.{name}": values for name, values in network.state_dict().items()})
-    crops = torch.rand(1, 3, 64, 64)
-    assert torch.equal(load_regressor(path).eval()(crops), network(crops))
-
-
-@pytest.mark.parametrize("change, message", [
-    (lambda state: state.pop("final_layers.3.bias"), "lacks 1 arrays.*final_layers.3.bias"),
-    (lambda state: state.update(extra=torch.zeros(1)), "1 unknown ones, as extra"),
-    (lambda state: state.update({"backbone.bn1.weight": torch.zeros(3)}), "size mismatch for backbone.bn1.weight"),
-    (lambda state: state.update({"backbone.conv1.weight": [1, 2]}), "backbone.conv1.weight"),
-    (lambda state: state.update({3: torch.zeros(1)}), "holds no network"),
-    (lambda state: state["backbone.bn1.weight"].fill_(torch.nan), "weights that are no numbers")])
-def test_weights_that_do_not_fit_are_named_in_one_line(save_checkpoint, change, message):
-    state = Regressor("resnet18").state_dict()
-    change(state)
-    with pytest.raises(InputError, match=rf"epoch_20\.pth.*{message}") as raised:
-        load_regressor(save_checkpoint(state))
-    assert "\n" not in str(raised.value)
-
-
-def test_a_checkpoint_brings_the_states_of_optimiser_and_scheduler(tmp_path):
-    network = Regressor("resnet18")
-    optimiser = torch.optim.Adam(network.parameters())
-    scheduler = torch.optim.lr_scheduler.StepLR(optimiser, 10, 0.2)
-    network(torch.rand(2, 3, 64, 64)).sum().backward()
-    optimiser.step()
-    torch.save({"net_recon": network.state_dict(), "opt_00": optimiser.state_dict(),
-                "sched_00": scheduler.state_dict()}, tmp_path / "epoch_1.pth")
-    checkpoint = load_checkpoint(tmp_path / "epoch_1.pth")
-    optimiser.load_state_dict(checkpoint["opt_00"])
-    scheduler.load_state_dict(checkpoint["sched_00"])
-
-
-def test_missing_imagenet_weights_are_named_with_their_source(tmp_path):
-    with pytest.raises(InputError, match=r"init\.pth is missing.*--init_path.*torchvision"):
-        load_imagenet_init(Regressor("resnet18"), tmp_path / "init.pth")
-
-
-def test_imagenet_weights_of_another_network_are_named(tmp_path):
-    weights = {name.removeprefix("backbone."): values for name, values in Regressor("resnet34").state_dict().items()}
-    torch.save(weights, tmp_path / "init.pth")
-    with pytest.raises(InputError, match=r"init\.pth.*holds a resnet34, to start a resnet18"):
-        load_imagenet_init(Regressor("resnet18"), tmp_path / "init.pth")
-    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "init.pth")
-    with pytest.raises(InputError, match="network of another kind"):
-        load_imagenet_init(Regressor("resnet18"), tmp_path / "init.pth")
