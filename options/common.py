@@ -85,7 +85,8 @@ def add_base_options(parser: Parser):
                        help="The folder of all experiments.")
     group.add_argument("--epoch", default="latest",
                        help="Which checkpoint of the experiment is used: epoch_<epoch>.pth. In train.py, latest is the "
-                            "newest checkpoint, and an earlier one goes back to it. In test.py, 0 uses no network: the fit starts from the mean face.")
+                            "newest checkpoint; the training goes back if the checkpoint is an earlier one. In "
+                            "test.py, 0 uses no network: the fit starts from the mean face.")
     group.add_argument("--suffix", default="",
                        help="A text that is added to the name. An option in braces stands for its value, as in "
                             "{epoch}.")
