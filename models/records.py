@@ -48,13 +48,13 @@ class FaceResult:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of a training step, on the computing device. B samples; the last T of them are rendered faces."""
+    """B samples on the computing device: photos or rendered faces, or photos first and then rendered faces."""
     photo: torch.Tensor          # (B, 3, S, S) float32 RGB 0..1
     mask: torch.Tensor           # (B, 1, S, S) float32 0..1: how much a pixel counts
     landmarks: torch.Tensor      # (B, 68, 2) float32 px in the 224 x 224 crop, y up
-    ground_truth: torch.Tensor   # (T, 257) float32: the coefficients of the last T samples; T = 0 for photos
+    ground_truth: torch.Tensor   # (T, 257) float32: the coefficients of the T rendered faces; they are known exactly
     paths: list[str]             # B names, for messages: of the photos, or "rendered face <number>"
-    problems: list[str] = field(default_factory=list)   # what was wrong with photos that others have replaced
+    problems: list[str] = field(default_factory=list)   # why photos could not be read, which others have replaced
 
     def __len__(self) -> int:
         return len(self.paths)

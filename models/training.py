@@ -65,16 +65,16 @@ class Trainer:
 
     state: where the training starts. train_step: trains the network of `state` on a batch.
     validation: None trains without validation.
-    options: plain values by name, for train_opt.txt and the checkpoints.
+    recorded_options: plain values by name, which train_opt.txt and the checkpoints record.
     command_to_continue: what the user is told to run after the training was stopped.
     """
 
     def __init__(self, state: TrainingState, train_step: TrainingStep, data: TrainingData,
                  validation: ValidationData | None, processes: Processes, folder: Path, course: Course,
-                 options: dict, command_to_continue: str = "the same command"):
+                 recorded_options: dict, command_to_continue: str = "the same command"):
         self.state, self.train_step, self.data, self.validation = state, train_step, data, validation
-        self.processes, self.folder, self.course, self.options = processes, folder, course, options
-        self.command_to_continue = command_to_continue
+        self.processes, self.folder, self.course = processes, folder, course
+        self.recorded_options, self.command_to_continue = recorded_options, command_to_continue
 
     def run(self) -> int:
         """Train up to the last epoch, or until SIGINT or SIGTERM arrives.
@@ -107,7 +107,7 @@ class Trainer:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_remnants(self.folder)
-            lines = (f"{name}: {value}" for name, value in sorted(self.options.items()))
+            lines = (f"{name}: {value}" for name, value in sorted(self.recorded_options.items()))
             write_lines(self.folder / "train_opt.txt", lines)
         except OSError as error:
             raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another place with "
@@ -191,7 +191,7 @@ class Trainer:
 
     def save(self, name: str):
         if self.processes.is_first:
-            save_training(self.state, self.folder, name, self.options)
+            save_training(self.state, self.folder, name, self.recorded_options)
 
     def list_unreadable(self) -> bool:
         """Write unreadable.txt: the photos that could not be read in this run. Returns whether there are any."""

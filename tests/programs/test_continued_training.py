@@ -107,7 +107,7 @@ def test_the_face_model_of_the_training_is_recorded_and_taken_again(photos, trai
     shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
     (folder / "BFM_model_front.mat").write_text("put there later")
     trainer = build_trainer(parse(arguments(photos, trained.parent, "--name=m", f"--bfm_folder={folder}")), CPU)
-    assert trainer.options["bfm_model"] == "open_face_model.npz"
+    assert trainer.recorded_options["bfm_model"] == "open_face_model.npz"
 
 
 def test_the_network_of_a_checkpoint_is_taken_whatever_the_default_is(photos, trained):
@@ -176,5 +176,5 @@ def test_the_learning_rate_of_the_command_holds_in_a_continued_training(photos, 
     assert build_trainer(parse(command), CPU).state.optimiser.param_groups[0]["lr"] == 1e-4
     assert "--lr" not in capsys.readouterr().out
     trainer = build_trainer(parse([*command, "--lr=0.0003"]), CPU)
-    assert trainer.state.optimiser.param_groups[0]["lr"] == 3e-4 == trainer.options["lr"]
+    assert trainer.state.optimiser.param_groups[0]["lr"] == 3e-4 == trainer.recorded_options["lr"]
     assert "--lr=0.0003" in capsys.readouterr().out
