@@ -2,44 +2,75 @@
 
 Points may be numpy arrays or torch tensors of any batch shape; the result is of the same kind.
 
-- y down: row 0 at the top of the picture, as in files and pictures.
-- y up: `height - 1 - y_down`, as everywhere inside the method.
-- `trans_params` = (W, H, s, tx, ty): the photo's size in px, the factor from photo to crop, and the centre
-  of the face in the photo (px, y up), as `datasets.alignment.align` returns them.
-"""
+- y down: row 0 is at the top of the picture, as in files and pictures.
+- y up: `height - 1 - y_down`, as everywhere inside the method. In both, (0, 0) is the centre of a pixel.
+- `trans_params` = (W, H, s, tx, ty): the photo's size in px, the factor from photo to crop, and the centre of the face
+  in the photo (px, y up), as `datasets.alignment.align` returns them.
 
+Landmarks and pixels. The published method does not place landmarks exactly on the pixels that show the same points. All
+published networks were trained with these differences, so they stay. In the crop, with the centre of pixel (column c,
+row r) at x = c and y up = 223 - r:
+
+- A point of the photo is shown by the pixel to which resizing and cropping move it. The crop is cut at whole pixels.
+- The same point as a landmark, by `photo_to_crop`, lies a little elsewhere, since that formula does not round to whole
+  pixels, and is half a pixel off in two places. In photos of people it lies 0.2 px left of and 0.8 px above the pixel
+  on average, with a standard deviation of 0.4 px along each axis.
+- A vertex (x, y, z) in camera coordinates is rendered at (focal * x / z + 111.5, focal * y / z + 111.5), y up: the
+  renderer's principal point is the middle of the image, between pixels 111 and 112.
+- The same vertex as a landmark, by `FaceModel.project`, has 112 in place of 111.5: it lies half a pixel right of and
+  above the pixel that shows it. `crop_to_projection` turns the former landmarks into these, so that the landmarks and
+  the colours of a fit agree.
+"""
 import numpy as np
 
-CROP_SIZE = 224
+CROP_SIZE = 224   # px, width and height of the crop that the network sees
 
 
 def flip_y(points, height):
-    """(..., 2) px in a picture of that height, y up -> y down and y down -> y up."""
+    """Points (..., 2) px in a picture of that height, with y up turned into y down, and y down into y up."""
     return points * _like(points, (1, -1)) + _like(points, (0, height - 1))
 
 
 def photo_to_crop(points, trans_params):
-    """(..., 2) px in the photo, y up -> px in the 224 x 224 crop, y up."""
+    """Points (..., 2) px in the photo, y up -> px in the 224 x 224 crop, y up, as landmarks."""
     scale, shift = _crop_transform(trans_params)
     return points * scale + _like(points, shift)
 
 
 def crop_to_photo(points, trans_params):
-    """(..., 2) px in the 224 x 224 crop, y up -> px in the photo, y up: the inverse of `photo_to_crop`."""
+    """Landmarks (..., 2) px in the 224 x 224 crop, y up -> px in the photo, y up: the inverse of `photo_to_crop`."""
     scale, shift = _crop_transform(trans_params)
     return (points - _like(points, shift)) / scale
 
 
+def crop_to_projection(landmarks, trans_params):
+    """Landmarks (..., 2) px in the crop, y up, as `photo_to_crop` gives them -> px, y up, as `FaceModel.project` gives
+    vertices that are rendered on the pixels of the crop that show the landmarks."""
+    scale, shift = _projection_transform(trans_params)
+    return landmarks * _like(landmarks, scale) + _like(landmarks, shift)
+
+
+def projection_to_crop(landmarks, trans_params):
+    """The inverse of `crop_to_projection`: projected landmarks (..., 2) px, y up, of a face that is rendered where the
+    crop shows it -> px in the crop, y up, from which `crop_to_photo` leads to the photo."""
+    scale, shift = _projection_transform(trans_params)
+    return (landmarks - _like(landmarks, shift)) / _like(landmarks, scale)
+
+
 def crop_focal(focal, center):
-    """Focal length in px of the 224 x 224 crop, for a camera whose image, 2 * center px wide, is the crop, and whose
-    focal length is in px of that image."""
+    """Focal length in px of the 224 x 224 crop, of a camera whose image is the crop.
+
+    focal: in px of that camera's image, which is 2 * center px wide.
+    """
     return focal * CROP_SIZE / (2 * center)
 
 
 def camera_to_world(vertices, camera_d):
-    """(..., 3) model units, z = distance from the camera -> z = towards the camera, origin at the face.
+    """Vertices (..., 3) in camera coordinates, whose z is the distance from the camera -> world coordinates, whose z
+    points to the camera and is 0 at the face's origin.
 
-    `z -> camera_d - z` is its own inverse: the same call maps world to camera. The input stays as it is.
+    camera_d: distance of the camera from that origin. All lengths have the same unit, decimetres in the face model. The
+    function is its own inverse: it also turns world into camera coordinates. The input stays as it is.
     """
     return vertices * _like(vertices, (1, 1, -1)) + _like(vertices, (0, 0, camera_d))
 
@@ -51,6 +82,20 @@ def _crop_transform(trans_params):
     shift_x = (width / 2 - center_x) * scale - (int(width * scale) - CROP_SIZE) / 2
     shift_y = (height / 2 - center_y) * scale - (int(height * scale) - CROP_SIZE) / 2
     return scale, (shift_x, shift_y)
+
+
+def _projection_transform(trans_params):
+    """Scales and shifts, each (2,) of x and y, of `crop_to_projection`."""
+    size, (scale, *center) = np.array(trans_params[:2], float), np.array(trans_params[2:], float)
+    resized = np.trunc(size * scale)
+    # Where the crop lies in the resized photo, as `datasets.alignment.align` cuts it
+    left, top = np.trunc(resized / 2 - CROP_SIZE / 2 + (center - size / 2) * scale * (1, -1))
+    lower_left = np.array([left, resized[1] - CROP_SIZE - top])
+    # Resizing keeps the outer edges of the photo's pixels in place, which are half a pixel outside their centres. The
+    # half pixel that the centres of the crop's pixels lie inside its edges is the one that the projection adds.
+    ratio = resized / size
+    _, shift = _crop_transform(trans_params)
+    return ratio / scale, (0.5 - np.array(shift) / scale) * ratio - lower_left
 
 
 def _like(points, values):

@@ -7,7 +7,14 @@ import torch
 from PIL import Image
 
 from datasets.alignment import align
-from models.coordinates import camera_to_world, crop_to_photo, flip_y, photo_to_crop
+from models.coordinates import (
+    camera_to_world,
+    crop_to_photo,
+    crop_to_projection,
+    flip_y,
+    photo_to_crop,
+    projection_to_crop,
+)
 from models.landmarks import STANDARD_POINTS, five_points
 from tests.helpers import GOLDEN
 from util.files import InputError
@@ -92,6 +99,22 @@ def test_a_tiny_face_in_a_huge_photo_needs_no_memory():
 def test_a_face_off_the_photo_gives_a_black_crop():
     crop, _ = align(smooth_photo(100, 100), face_points(5000, 50, 40))
     assert not crop.any()
+
+
+@pytest.mark.parametrize("width, height, x, y, size", [
+    (500, 400, 250.3, 200, 90), (300, 400, 150, 210.7, 60), (1001, 703, 333.3, 290.2, 200), (230, 210, 90, 110.4, 80)])
+def test_projected_landmarks_lie_half_a_pixel_off_the_pixels_that_show_them(width, height, x, y, size):
+    spot = np.array([x, y])   # px, y down, near the middle of the face
+    rows, columns = np.mgrid[:height, :width]
+    blob = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (size / 20) ** 2))
+    photo = np.repeat((255 * blob).round().astype(np.uint8)[..., None], 3, axis=2)
+    crop, trans_params = align(photo, face_points(x + 3, height - 1 - y - 4, size))
+    weights = crop[..., 0].astype(float)
+    row, column = (weights.sum(axis) @ np.arange(224) / weights.sum() for axis in (1, 0))
+    landmark = photo_to_crop(flip_y(spot, height), trans_params)
+    projected = crop_to_projection(landmark, trans_params)
+    np.testing.assert_allclose(projected, [column + 0.5, 223 - row + 0.5], atol=0.05)
+    np.testing.assert_allclose(projection_to_crop(projected, trans_params), landmark, atol=1e-9)
 
 
 @pytest.mark.parametrize("points", [

@@ -59,6 +59,17 @@ def square(half):
     return vertices, torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
 
 
+def test_landmarks_project_half_a_pixel_right_of_and_above_their_pixels(face_model):
+    vertices, tri = square(0.2)
+    vertices = vertices + torch.tensor([0.123, 0.345, 0])
+    mask, _, _ = MeshRenderer(antialias=True)(vertices, tri)   # the share of each pixel that the square covers
+    pixels = torch.arange(224.0)
+    column, row = ((mask[0, 0].sum(axis) @ pixels / mask.sum()).item() for axis in (0, 1))
+    x, y = face_model.project(vertices)[0].mean(0).tolist()
+    assert column == pytest.approx(x - 0.5, abs=0.05)
+    assert 223 - row == pytest.approx(y - 0.5, abs=0.05)
+
+
 def test_antialiasing_is_the_covered_share_and_moves_outlines():
     half = 0.4
     vertices, tri = square(half)
