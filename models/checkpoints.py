@@ -267,21 +267,21 @@ def restore_training(state: TrainingState, checkpoint: dict, path: Path, schedul
             f"in the way is renamed first, as epoch_latest.pth to epoch_latest_run{newest[0]}.pth")
 
 
-def save_training(state: TrainingState, folder: Path, name: str, options: dict):
+def save_training(state: TrainingState, folder: Path, name: str, recorded_options: dict):
     """Write the checkpoint epoch_<name>.pth of a training.
 
-    options: plain values by name, for the record. The checkpoint holds the states of network, optimiser and scheduler
-    by the names that the original gave them, net_recon, opt_00 and sched_00; and scaler, options, epoch, batch, step,
-    run and random, the state of PyTorch's random numbers.
+    recorded_options: plain values by name. The checkpoint holds the states of network, optimiser and scheduler by the
+    names that the original gave them, net_recon, opt_00 and sched_00; and scaler, options, epoch, batch, step, run and
+    random, the state of PyTorch's random numbers.
     Raises InputError if it cannot be written; an existing file is then left as it is.
     """
     path = folder / f"epoch_{name}.pth"
     if state.run > 1 and path.exists() and (run := _progress(path)[0]) < state.run:
         path.rename(path.with_name(f"{path.stem}_run{run}.pth"))
     content = {"net_recon": state.network.state_dict(), "opt_00": state.optimiser.state_dict(),
-               "sched_00": state.scheduler.state_dict(), "scaler": state.scaler.state_dict(), "options": options,
-               "epoch": state.epoch, "batch": state.batch, "step": state.step, "run": state.run,
-               "random": torch.get_rng_state()}
+               "sched_00": state.scheduler.state_dict(), "scaler": state.scaler.state_dict(),
+               "options": recorded_options, "epoch": state.epoch, "batch": state.batch, "step": state.step,
+               "run": state.run, "random": torch.get_rng_state()}
     try:
         with atomic_write(path) as temporary:
             torch.save(content, temporary)
