@@ -99,7 +99,7 @@ def read_photo(path: Path, reduce: int = 1) -> np.ndarray:
 def photo_size(path: Path) -> tuple[int, int]:
     """The width and height in px that `read_photo` gives a photo, from its header alone. Raises InputError."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             turned = _orientation(image) in (5, 6, 7, 8)   # by a quarter
     except BROKEN as error:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.photos import list_photos, read_photo
+from datasets.photos import list_photos, photo_size, read_photo
 from tests.helpers import ROOT
 from util.files import InputError, atomic_write
 
@@ -187,6 +187,7 @@ def test_large_photos_are_read_without_warning_and_bombs_refused(tmp_path):
     (tmp_path / "bomb.bmp").write_bytes(b"BM" + header)
     with pytest.raises(InputError, match="bomb.bmp.*megapixels"):
         read_photo(tmp_path / "bomb.bmp")
+    assert photo_size(tmp_path / "bomb.bmp") == (30_000, 30_000)
 
 
 def test_atomic_write_replaces_whole_or_not_at_all(tmp_path):
