@@ -126,8 +126,8 @@ def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", re
     left_out: dict[Path, str] = {}
     with (explain_out_of_memory(), FaceWriter(results_folder, reconstructor.triangles, max(workers, 1)) as writer,
           Progress(len(photos), "photo", quiet=quiet) as progress):
-        for new_photos, faces in batches(read_in_processes(photos, workers), batch_size):
-            for photo in new_photos:
+        for complete_photos, faces in batches(read_in_processes(photos, workers), batch_size):
+            for photo in complete_photos:
                 report(photo.path, photo.problem, photo.remark, left_out, progress)
                 if not all(reconstructor.is_trained_for(face) for face in photo.faces):
                     progress.say(f"{photo.path}: a face on its side or upside down, which the network does not "
@@ -138,7 +138,7 @@ def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", re
                 # Wait for the files of the batch before, so that at most two batches of results are in memory.
                 report_errors(writer.finish(), verbose, left_out, progress)
                 writer.start(results)
-            progress.advance(len(new_photos))
+            progress.advance(len(complete_photos))
         report_errors(writer.finish(), verbose, left_out, progress)
     return left_out
 

@@ -97,22 +97,23 @@ class PhotoFolder(Dataset):
 def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], list[AlignedFace]]]:
     """Collects the faces of photos in batches of `size` faces; the last batch may be smaller.
 
-    Yields the photos that were read since the batch before, and the faces of the batch. A photo of many faces comes
-    with the batch of its first face. A photo without faces comes at once, with no faces.
+    Yields the photos that are complete with this batch, and the faces of the batch. The faces of a group photo may
+    spread over several batches; the photo comes with its last face. A photo without faces comes at once, alone.
     """
-    new_photos: list[Photo] = []
-    faces: list[AlignedFace] = []
+    waiting: list[Photo] = []
+    faces: list[AlignedFace] = []   # of the photos that are waiting, unless an earlier batch had them
     for photo in photos:
         if not photo.faces:
             yield [photo], []
             continue
-        new_photos.append(photo)
+        waiting.append(photo)
         faces += photo.faces
         while len(faces) >= size:
-            yield new_photos, faces[:size]
-            new_photos, faces = [], faces[size:]
+            batch, faces = faces[:size], faces[size:]   # all faces that remain are of the last photo
+            yield waiting[:-1] if faces else waiting, batch
+            waiting = [photo] if faces else []
     if faces:
-        yield new_photos, faces
+        yield waiting, faces
 
 
 def name_collisions(photos: list[Path]) -> dict[Path, str]:

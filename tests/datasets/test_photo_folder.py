@@ -64,11 +64,19 @@ def photo_of(name: str, faces: int) -> Photo:
     return Photo(path, [AlignedFace(path, f"{name}_{i}", None, None, None) for i in range(faces)])
 
 
-def test_batches_are_full_and_a_photo_comes_with_its_first_face():
+def test_batches_are_full_and_a_photo_comes_with_its_last_face():
     photos = [photo_of("a", 1), photo_of("none", 0), photo_of("group", 5), photo_of("b", 1)]
-    found = [([photo.path.stem for photo in new], [face.name for face in faces]) for new, faces in batches(photos, 3)]
-    assert found == [(["none"], []), (["a", "group"], ["a_0", "group_0", "group_1"]),
-                     ([], ["group_2", "group_3", "group_4"]), (["b"], ["b_0"])]
+
+    def batches_of(size):
+        return [([photo.path.stem for photo in complete], [face.name for face in faces])
+                for complete, faces in batches(photos, size)]
+
+    assert batches_of(3) == [(["none"], []), (["a"], ["a_0", "group_0", "group_1"]),
+                             (["group"], ["group_2", "group_3", "group_4"]), (["b"], ["b_0"])]
+    assert batches_of(2) == [(["none"], []), (["a"], ["a_0", "group_0"]), ([], ["group_1", "group_2"]),
+                             (["group"], ["group_3", "group_4"]), (["b"], ["b_0"])]
+    assert batches_of(5) == [(["none"], []), (["a"], ["a_0", "group_0", "group_1", "group_2", "group_3"]),
+                             (["group", "b"], ["group_4", "b_0"])]
 
 
 def test_batches_are_made_without_reading_further_than_needed():
