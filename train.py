@@ -127,7 +127,7 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
         network = checkpoints.build_regressor(checkpoint, source, options.net_recon)
     else:
         network = checkpoints.new_regressor(options.net_recon or "resnet50", options.use_last_fc, options.init_path,
-                                            processes.say)
+                                            options.checkpoints_dir, processes.say)
     network.to(device, memory_format=torch.channels_last)
     if processes.size > 1:
         network = synchronise_batch_norm(network, device)

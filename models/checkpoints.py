@@ -30,8 +30,6 @@ from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util import assets
 from util.files import InputError, atomic_write
 
-INIT_FOLDER = Path("checkpoints/init_model")
-
 
 def checkpoint_to_continue(folder: Path, epoch: str = "latest") -> Path | None:
     """The checkpoint in an experiment's folder that its training continues from; None if it has no checkpoints.
@@ -133,12 +131,12 @@ def load_checkpoint(path: Path) -> dict:
     return checkpoint
 
 
-def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None, say: Callable[[str], None]
-                  ) -> Regressor:
+def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None, checkpoints_dir: Path,
+                  say: Callable[[str], None]) -> Regressor:
     """A network for a new training. Its backbone starts from ImageNet weights, that of dlib_resnet29 from dlib's.
 
-    init_path: file of the ImageNet weights. None takes those in `INIT_FOLDER`, if there are any; "" takes none. Without
-        weights the backbone starts from random ones, drawn from PyTorch's random numbers.
+    init_path: file of the ImageNet weights. None takes those in checkpoints_dir/init_model, if there are any; "" takes
+        none. Without weights the backbone starts from random ones, drawn from PyTorch's random numbers.
     say: prints a line. Raises InputError.
     """
     network = Regressor(backbone, use_last_fc)
@@ -149,10 +147,11 @@ def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None
         init_from_dlib(network)
         return network
     if init_path is None:
-        init_path = next(INIT_FOLDER.glob(f"{backbone}-*.pth"), None)
+        weights = checkpoints_dir / Path(assets.IMAGENET.pattern).with_name(f"{backbone}-*.pth")
+        init_path = next(weights.parent.glob(weights.name), None)
         if init_path is None:
-            say(f"{assets.IMAGENET.missing(INIT_FOLDER / f'{backbone}-*.pth')}, or name it with --init_path. The "
-                "network starts from random weights and needs many more photos")
+            say(f"{assets.IMAGENET.missing(weights)}, or name it with --init_path. The network starts from random "
+                "weights and needs many more photos")
     if init_path:
         load_imagenet_init(network, init_path)
     return network

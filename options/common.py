@@ -112,8 +112,8 @@ def add_model_options(parser: Parser):
                             "training takes resnet50.")
     group.add_argument("--init_path", type=path_or_empty, default=None,
                        help="The file of ImageNet weights, from torchvision, that a new training starts from. Without "
-                            "this option it is checkpoints/init_model/<net_recon>-*.pth, if there is one (as "
-                            "resnet50-0676ba61.pth). Empty, as --init_path=, starts from random weights.")
+                            "this option it is init_model/<net_recon>-*.pth in checkpoints_dir, if there is one "
+                            "(as resnet50-0676ba61.pth). Empty, as --init_path=, starts from random weights.")
     add_flag(group, "--use_last_fc", False, "A new network gets one fully connected layer instead of seven heads.")
     group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="The folder of face models.")
     group.add_argument("--bfm_model", default=None,

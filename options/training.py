@@ -19,7 +19,7 @@ from options.common import (
     positive,
 )
 
-RECOGNITION_PATH = Path("checkpoints/recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")
+RECOGNITION_PATH = Path("recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")   # in checkpoints_dir
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +32,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_data_options(parser)
     _add_schedule_options(parser)
     _add_loss_options(parser)
-    return parse_arguments(parser, arguments)
+    options = parse_arguments(parser, arguments)
+    options.net_recog_path = options.net_recog_path or options.checkpoints_dir / RECOGNITION_PATH
+    return options
 
 
 def _add_data_options(parser: Parser):
@@ -122,8 +124,9 @@ def _add_loss_options(parser: Parser):
     group.add_argument("--net_recog", default="r50", choices=RECOGNITION_NETWORKS,
                        help="The recognition network of the identity loss: an ArcFace network, or dlib's, which needs "
                             "no download.")
-    group.add_argument("--net_recog_path", type=Path, default=RECOGNITION_PATH,
-                       help="The file with the weights of the ArcFace network.")
+    group.add_argument("--net_recog_path", type=Path, default=None,
+                       help="The file with the weights of the ArcFace network. Without this option it is "
+                            f"{RECOGNITION_PATH} in checkpoints_dir.")
     add_flag(group, "--use_crop_face", True,
              "Compares colours inside the face only, without ears and neck. no: on the whole rendered face.")
     group.add_argument("--color_norm", type=positive, default=1,

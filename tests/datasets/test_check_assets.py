@@ -1,6 +1,7 @@
 """The table of assets, and that every script says the same when one is missing."""
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import torch
 
 from datasets.check_assets import survey
 from models import arcface
+from models.checkpoints import new_regressor
 from models.regressor import Regressor
+from options.training import parse
 from tests.helpers import ROOT
 from util import assets
 
@@ -52,3 +55,21 @@ def test_the_table(tmp_path):
     words = " ".join(done.stdout.split())
     for asset in (*assets.BASEL, assets.IMAGENET, assets.RECOGNITION, assets.CHECKPOINT):
         assert asset.purpose in words and asset.source in words
+
+
+def test_training_starts_from_the_weights_that_the_table_of_assets_reports(tmp_path):
+    torch.manual_seed(1)
+    weights = Regressor("resnet18").backbone.state_dict()
+    (tmp_path / "init_model").mkdir()
+    torch.save(weights, tmp_path / "init_model" / "resnet18-f37072fd.pth")
+    rows = survey(ROOT / "BFM", tmp_path)
+    assert {(state, contents) for state, _, asset, contents in rows if asset is assets.IMAGENET} == {
+        ("found", "resnet18")}
+    network = new_regressor("resnet18", False, None, tmp_path, print)
+    assert torch.equal(network.backbone.conv1.weight, weights["conv1.weight"])
+
+
+def test_training_reads_the_recognition_network_that_the_table_of_assets_reports(checkpoints):
+    path = parse([f"--checkpoints_dir={checkpoints}"]).net_recog_path
+    assert path == checkpoints / assets.RECOGNITION.name
+    assert parse([f"--checkpoints_dir={checkpoints}", "--net_recog_path=a.pth"]).net_recog_path == Path("a.pth")

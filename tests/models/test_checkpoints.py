@@ -83,14 +83,15 @@ def test_the_newest_checkpoint_is_that_of_the_last_run_whatever_the_times_of_the
     assert checkpoint_to_continue(tmp_path).name == "epoch_2.pth"
 
 
-def test_an_empty_init_path_is_a_network_of_random_weights_without_a_word(tmp_path, monkeypatch):
-    (tmp_path / "resnet18-0.pth").touch()
-    monkeypatch.setattr("models.checkpoints.INIT_FOLDER", tmp_path)
+def test_an_empty_init_path_is_a_network_of_random_weights_without_a_word(tmp_path):
+    weights = tmp_path / "init_model" / "resnet18-0.pth"
+    weights.parent.mkdir()
+    weights.touch()
     said = []
     with pytest.raises(InputError, match="resnet18-0.pth"):   # by default the file there is read
-        new_regressor("resnet18", False, None, said.append)
-    new_regressor("resnet18", False, "", said.append)
+        new_regressor("resnet18", False, None, tmp_path, said.append)
+    new_regressor("resnet18", False, "", tmp_path, said.append)
     assert not said
-    (tmp_path / "resnet18-0.pth").unlink()
-    new_regressor("resnet18", False, None, said.append)
-    assert "random weights" in said[0]
+    weights.unlink()
+    new_regressor("resnet18", False, None, tmp_path, said.append)
+    assert "random weights" in said[0] and f"{tmp_path}/init_model/resnet18-*.pth" in said[0]
