@@ -83,17 +83,12 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
     device = processes.device
     torch.manual_seed(options.seed)   # draws the weights of a new network
 
-    # The checkpoint: the one to continue from, or else the one whose network a new training starts from.
-    folder = options.checkpoints_dir / options.name
-    continued = checkpoints.checkpoint_to_continue(folder, "latest" if options.pretrained_name else options.epoch)
-    source = continued
-    if continued is None and options.pretrained_name:
-        source = checkpoints.pretrained_checkpoint(options.checkpoints_dir / options.pretrained_name, options.epoch)
-    if source is None and options.continue_train:
-        raise InputError(f"--continue_train: there is no checkpoint in {folder}")
-    checkpoint = checkpoints.load_checkpoint(source) if source else None
-    if continued:
-        checkpoints.check_camera(checkpoint, continued, options.focal, options.center, options.camera_d)
+    # The checkpoint that the training continues from, or whose network it starts from.
+    start = checkpoints.choose_start(options.checkpoints_dir, options.name, options.epoch, options.pretrained_name,
+                                     must_continue=options.continue_train)
+    checkpoint = checkpoints.load_checkpoint(start.path) if start.path else None
+    if start.continues:
+        checkpoints.check_camera(checkpoint, start.path, options.focal, options.center, options.camera_d)
 
     # The face model, and the renderer that draws it.
     face_model_name = choose_face_model(options.bfm_folder, options.bfm_model,
@@ -123,8 +118,8 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
                          "leave out: choose another")
 
     # The network, its optimiser and the schedule of the learning rate, in the state of the checkpoint to continue from.
-    if source:
-        network = checkpoints.build_regressor(checkpoint, source, options.net_recon)
+    if checkpoint:
+        network = checkpoints.build_regressor(checkpoint, start.path, options.net_recon)
     else:
         network = checkpoints.new_regressor(options.net_recon or "resnet50", options.use_last_fc, options.init_path,
                                             options.checkpoints_dir, processes.say)
@@ -139,8 +134,8 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
     scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
     state = checkpoints.TrainingState(network, optimiser, make_scheduler(optimiser, schedule), scaler,
                                       epoch=options.epoch_count)
-    if continued:
-        checkpoints.restore_training(state, checkpoint, continued, schedule, options.batch_size, processes.say)
+    if start.continues:
+        checkpoints.restore_training(state, checkpoint, start.path, schedule, options.batch_size, processes.say)
     if options.compile:
         network.compile()
 
@@ -153,8 +148,8 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
         save_by_iter=options.save_by_iter, eval_batch_nums=options.eval_batch_nums,
         vis_batch_nums=options.vis_batch_nums, add_image=options.add_image)
     recorded = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
-    return Trainer(state, step, data, validation, processes, folder, course, recorded | {"bfm_model": face_model_name},
-                   command_to_continue(options))
+    return Trainer(state, step, data, validation, processes, options.checkpoints_dir / options.name, course,
+                   recorded | {"bfm_model": face_model_name}, command_to_continue(options))
 
 
 def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader", face_model: "FaceModel",
@@ -182,10 +177,10 @@ def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader"
         from datasets.synthetic.faces import SyntheticFaces
         synthetic = SyntheticFaces(face_model, renderer, options.seed, options.image_size)
         if photos:
-            per_epoch = photos.per_epoch * rendered * processes.size
+            faces_per_epoch = photos.per_epoch * rendered * processes.size
         else:
-            per_epoch = RENDERED_EPOCH if options.max_dataset_size == math.inf else options.max_dataset_size
-        faces = RenderedBatches(synthetic.batch, rendered, per_epoch, processes)
+            faces_per_epoch = RENDERED_EPOCH if options.max_dataset_size == math.inf else options.max_dataset_size
+        faces = RenderedBatches(synthetic.batch, rendered, faces_per_epoch, processes)
     return MixedBatches(photos, faces) if photos and faces else photos or faces
 
 

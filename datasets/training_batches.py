@@ -8,7 +8,7 @@ PhotoBatches, RenderedBatches and MixedBatches have the same interface:
                             process's part of the samples, on its device. Epochs count from 1, batches from 0.
     unreadable              the photos that could not be read so far, and why: the keys of a dict
 
-A batch depends on the number of the epoch, its number in the epoch, the settings and the number of processes only.
+The same epoch, batch number, settings and number of processes always give the same batch.
 """
 import time
 from collections.abc import Callable, Iterator

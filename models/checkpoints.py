@@ -21,6 +21,7 @@ scheduler says how many epochs they have finished.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -31,21 +32,44 @@ from util import assets
 from util.files import InputError, atomic_write
 
 
-def checkpoint_to_continue(folder: Path, epoch: str = "latest") -> Path | None:
-    """The checkpoint in an experiment's folder that its training continues from; None if it has no checkpoints.
+class Start(NamedTuple):
+    """The checkpoint that a training starts with."""
+    path: Path | None   # None if there is none: the training starts from a new network
+    continues: bool     # True: the training continues from the checkpoint. False: it only takes the network from it
 
-    epoch: "latest" is the newest checkpoint; anything else is epoch_<epoch>.pth, which may not exist.
-    Raises InputError if the newest one is wanted and a checkpoint is broken, since that may be the newest.
+
+def choose_start(checkpoints_dir: Path, name: str, epoch: str = "latest", pretrained_name: str | None = None,
+                 must_continue: bool = False) -> Start:
+    """Choose the checkpoint that the training of the experiment `name` starts with. The first that applies is taken:
+
+    1. If epoch is not "latest" and there is no pretrained_name, the training continues from epoch_<epoch>.pth.
+    2. If the experiment has checkpoints, the training continues from the newest one.
+    3. With a pretrained_name, the training takes the network from epoch_<epoch>.pth of that experiment, or, if epoch is
+       "latest", from its newest checkpoint.
+    4. Otherwise the training starts from a new network.
+
+    The chosen file may not exist. must_continue: stop instead of 4.
+    Raises InputError if must_continue applies, or if the newest checkpoint is wanted and one of them is broken.
     """
-    if epoch != "latest":
-        return folder / f"epoch_{epoch}.pth"
+    folder = checkpoints_dir / name
+    if epoch != "latest" and not pretrained_name:
+        return Start(folder / f"epoch_{epoch}.pth", continues=True)
+    newest = newest_checkpoint(folder)
+    if newest:
+        return Start(newest, continues=True)
+    if pretrained_name:
+        folder = checkpoints_dir / pretrained_name
+        newest = newest_checkpoint(folder) if epoch == "latest" else None
+        return Start(newest or folder / f"epoch_{epoch}.pth", continues=False)
+    if must_continue:
+        raise InputError(f"--continue_train: there is no checkpoint in {folder}")
+    return Start(None, continues=False)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in the folder of an experiment, or None. Raises InputError if a checkpoint is broken, since
+    it may be the newest."""
     return max(folder.glob("epoch_*.pth"), key=lambda path: (*_progress(path), path.stat().st_mtime), default=None)
-
-
-def pretrained_checkpoint(folder: Path, epoch: str = "latest") -> Path:
-    """The checkpoint in another experiment's folder whose network a new training starts from. It may not exist.
-    epoch and Raises: see `checkpoint_to_continue`."""
-    return checkpoint_to_continue(folder, epoch) or folder / f"epoch_{epoch}.pth"
 
 
 def _progress(path: Path) -> tuple[int, int, int]:

@@ -3,11 +3,12 @@ import pytest
 import torch
 
 from models.checkpoints import (
-    checkpoint_to_continue,
+    choose_start,
     load_checkpoint,
     load_imagenet_init,
     load_regressor,
     new_regressor,
+    newest_checkpoint,
 )
 from models.regressor import Regressor
 from tests.helpers import filled
@@ -73,14 +74,31 @@ def test_imagenet_weights_of_another_network_are_named(tmp_path):
 
 
 def test_the_newest_checkpoint_is_that_of_the_last_run_whatever_the_times_of_the_files(tmp_path):
-    assert checkpoint_to_continue(tmp_path) is None
+    assert newest_checkpoint(tmp_path) is None
     for name, run, step in (("1", 1, 10), ("2_run1", 1, 20), ("latest_run1", 1, 25), ("2", 2, 20), ("latest", 2, 22),
                             ("iter_15", 2, 15)):
         torch.save({"net_recon": {}, "run": run, "step": step}, tmp_path / f"epoch_{name}.pth")
-    assert checkpoint_to_continue(tmp_path).name == "epoch_latest.pth"
-    assert checkpoint_to_continue(tmp_path, "2_run1").name == "epoch_2_run1.pth"
+    assert newest_checkpoint(tmp_path).name == "epoch_latest.pth"
     (tmp_path / "epoch_latest.pth").unlink()
-    assert checkpoint_to_continue(tmp_path).name == "epoch_2.pth"
+    assert newest_checkpoint(tmp_path).name == "epoch_2.pth"
+
+
+def test_a_training_continues_its_own_checkpoints_before_it_starts_from_those_of_another(tmp_path):
+    def start(*arguments, **options) -> tuple[str | None, bool]:
+        path, continues = choose_start(tmp_path, "m", *arguments, **options)
+        return path and str(path.relative_to(tmp_path)), continues
+
+    for name in ("m", "other"):
+        (tmp_path / name).mkdir()
+    torch.save({"net_recon": {}, "step": 20}, tmp_path / "other" / "epoch_2.pth")
+    assert start() == (None, False)
+    with pytest.raises(InputError, match="--continue_train"):
+        start(must_continue=True)
+    assert start("1") == ("m/epoch_1.pth", True)
+    assert start("latest", "other", must_continue=True) == ("other/epoch_2.pth", False)
+    assert start("1", "other") == ("other/epoch_1.pth", False)
+    torch.save({"net_recon": {}, "step": 10}, tmp_path / "m" / "epoch_1.pth")
+    assert start() == start("1", "other") == ("m/epoch_1.pth", True)
 
 
 def test_an_empty_init_path_is_a_network_of_random_weights_without_a_word(tmp_path):
