@@ -1,4 +1,4 @@
-"""Batches don't depend on the number of processes, and an epoch can go on where it stopped."""
+"""Batches do not depend on the number of processes, and an interrupted epoch can be continued."""
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +42,7 @@ def test_validation_sees_every_sample_once_and_in_order(sizes):
 
 
 @given(TRAINING, st.integers(0, 10))
-def test_an_epoch_goes_on_where_it_stopped(sizes, start):
+def test_an_interrupted_epoch_is_continued(sizes, start):
     whole = by_ranks(sizes, seed=1, epoch=2)
     assert by_ranks(sizes, seed=1, epoch=2, start_batch=start) == [part[start:] for part in whole]
     batches = EpochBatches(**sizes, seed=1, epoch=2, start_batch=start)

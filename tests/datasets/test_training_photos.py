@@ -1,4 +1,4 @@
-"""A datalist becomes training samples: whatever the photos are, whoever reads them, and without the broken ones."""
+"""Training samples from a datalist: their files, their alignment, reading in several processes, and broken files."""
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +17,7 @@ FACE = np.load(GOLDEN / "augment.npz")["lm_in"] * [1, -1] + [0, 223]   # (68, 2)
 
 
 def make_sample(folder, name, size=(300, 260), scale=1.0, shift=(20, 30), mask_name=None, **save_options):
-    """A photo of nothing but a red dot at each landmark, its mask (the red channel) and landmarks, in their folders."""
+    """Write a photo with a red dot at each landmark, its mask (the red channel) and its landmarks. Returns the mask."""
     landmarks = FACE * scale + shift
     y, x = np.mgrid[:size[1], :size[0]]
     photo = np.stack([np.zeros(x.shape), 60 + 40 * np.sin(x / 31), 60 + 40 * np.cos(y / 23)], axis=-1)
@@ -52,7 +52,7 @@ def equal(sample, other):
 
 
 def red_at(sample):
-    """How red the photo is at each landmark (68,), the largest within 2 px."""
+    """The red of the photo at each landmark (68,): the largest value within 2 px."""
     red = sample.photo[0].numpy()
     columns, rows = sample.landmarks.numpy().T
     return np.array([red[max(int(223 - row) - 2, 0):int(223 - row) + 4, max(int(column) - 2, 0):int(column) + 4].max()
@@ -73,7 +73,7 @@ def test_paths_relative_absolute_and_from_the_lists_beside(tmp_path):
 
 
 def test_paths_from_the_mask_alone(tmp_path):
-    """Whatever else the folders are called, and whichever suffix the photo has."""
+    """The folders may have any other names, and the photo any suffix."""
     folder = tmp_path / "mask" / "png.jpg"
     make_sample(folder, "my.face.JPG", mask_name="my.face.png")
     (tmp_path / "masks.txt").write_text("mask/png.jpg/mask/my.face.png")

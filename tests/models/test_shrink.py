@@ -1,4 +1,4 @@
-"""Networks to give away."""
+"""Small checkpoints to give away."""
 import subprocess
 import sys
 
@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Of a training, with the state of Adam."""
+    """A checkpoint of a training, which has the state of Adam."""
     network = Regressor("mobilenet_v3_large")
     for head in network.heads:
         torch.nn.init.normal_(head.weight, std=0.01)
@@ -41,7 +41,7 @@ def test_a_shrunk_checkpoint_is_small_and_predicts_the_same(checkpoint, tmp_path
     assert (found - expected).abs().max() < 1e-2 * expected.abs().max()
 
 
-def test_it_tells_face_model_and_camera_and_nothing_of_who_trained_it(checkpoint, tmp_path):
+def test_it_stores_face_model_and_camera_and_nothing_about_who_trained_it(checkpoint, tmp_path):
     shrink(checkpoint, tmp_path / "small.pth")
     small = load_checkpoint(tmp_path / "small.pth")
     assert small["options"] == {"bfm_model": "open_face_model.npz", "focal": 800.0}

@@ -15,7 +15,7 @@ from train import build_trainer, train
 from util.files import InputError
 
 
-def test_a_killed_training_goes_on_as_if_never_killed(photos, trained, tmp_path):
+def test_a_killed_training_continues_as_if_it_had_never_stopped(photos, trained, tmp_path):
     command = arguments(photos, tmp_path, "--name=m", "--n_epochs=2", "--print_freq=1", "--display_freq=2",
                         "--save_latest_freq=1")
     run = start_python("train.py", *command)
@@ -67,12 +67,12 @@ def test_a_signal_saves_and_stops(photos, tmp_path):
     assert resumed.state.step == steps > 0
 
 
-def test_a_training_goes_on_in_another_precision(photos, trained):
+def test_a_training_continues_in_another_precision(photos, trained):
     trainer = build_trainer(parse(arguments(photos, trained.parent, "--name=m", "--amp=fp16")), CPU)
     assert trainer.state.epoch == 3 and trainer.state.scaler.is_enabled()
 
 
-def test_continue_train_wants_a_checkpoint(photos, tmp_path):
+def test_continue_train_needs_a_checkpoint(photos, tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         train(parse(arguments(photos, tmp_path, "--continue_train")))
 
@@ -125,7 +125,7 @@ def test_a_network_without_the_state_of_its_training_is_not_continued_but_starte
     build_trainer(parse([*command, "--name=n", "--pretrained_name=m"]), CPU)
 
 
-def test_a_published_network_is_not_trained_on_with_another_face_model_unawares(photos, trained, tmp_path):
+def test_a_published_network_is_not_trained_further_with_another_face_model_by_default(photos, trained, tmp_path):
     (tmp_path / "m").mkdir()
     torch.save({"net_recon": network_weights(trained / "epoch_2.pth")}, tmp_path / "m" / "epoch_2.pth")
     folder = tmp_path / "models"

@@ -136,7 +136,7 @@ def test_checkpoints_by_iteration_in_a_folder_with_the_suffix(photos, tmp_path):
 
 @pytest.mark.parametrize("option, lines", [("--display_per_batch", 1), ("--display_per_batch=no", 2)])
 def test_frequencies_count_batches_or_images(photos, tmp_path, option, lines):
-    """Of three batches of four images the second is reported, for it has the eighth image; the end is in any case."""
+    """There are three batches of four images. The second one has the eighth image. The last one is always reported."""
     command = arguments(photos, tmp_path, "--name=m", option, "--print_freq=8", "--n_epochs=1", "--flist_val=none")
     assert train(training.parse(command)) == 0
     assert (tmp_path / "m" / "loss_log.txt").read_text().count("dataset: train") == lines

@@ -1,4 +1,4 @@
-"""train.py as a user runs it, on a few small photos that the fixture makes: rendered faces."""
+"""train.py as a user runs it, on a few small photos. They are rendered faces, see tests/conftest.py."""
 import math
 import os
 import shutil
@@ -59,7 +59,7 @@ def test_a_checkpoint_has_the_keys_of_the_original_and_reconstructs(trained, run
     assert result.returncode == 0, result.stderr
 
 
-def test_the_losses_of_a_photo_learned_by_heart_fall(photos, tmp_path):
+def test_the_losses_of_a_photo_that_is_always_the_same_fall(photos, tmp_path):
     (tmp_path / "list.txt").write_text("mask/03.png\n" * 4 * 30)
     options = parse(arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}", "--use_aug=no",
                               "--n_epochs=1", "--print_freq=1", "--flist_val=none", "--net_recon=dlib_resnet29"))
@@ -70,7 +70,7 @@ def test_the_losses_of_a_photo_learned_by_heart_fall(photos, tmp_path):
         assert last < 0.7 * first
 
 
-def test_a_reader_that_is_killed_is_told_in_a_line(photos, tmp_path):
+def test_a_reader_that_is_killed_is_reported_in_one_line(photos, tmp_path):
     (tmp_path / "list.txt").write_text("mask/03.png\n" * 4000)
     run = start_python("train.py", *arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}",
                                        "--flist_val=none", "--save_latest_freq=1", "--num_threads=1"))
@@ -98,7 +98,7 @@ def test_two_processes_train_as_one(photos, trained, tmp_path):
 
 @pytest.fixture
 def two_hosts():
-    """Names of two network namespaces, each a host with an address of its own, 10.77.0.1 and 10.77.0.2."""
+    """The names of two network namespaces, which act as two machines with the addresses 10.77.0.1 and 10.77.0.2."""
     def ip(arguments: str):
         subprocess.run(["ip", *arguments.split()], check=True)
 
@@ -140,7 +140,7 @@ def test_identity_supervision_by_the_recognition_network_of_dlib(photos, tmp_pat
     assert 0 < read_losses(tmp_path / "m" / "loss_log.txt", "train")[0]["feat"] < 1
 
 
-def test_without_weights_of_the_recognition_network_the_message_tells_the_ways_out(photos, tmp_path):
+def test_without_weights_of_the_recognition_network_the_message_names_the_alternatives(photos, tmp_path):
     command = [word for word in arguments(photos, tmp_path) if word != "--w_feat=0"]
     with pytest.raises(InputError, match="--net_recog=dlib.*--w_feat=0"):
         train(parse([*command, f"--net_recog_path={tmp_path / 'none.pth'}"]))
@@ -170,16 +170,16 @@ def test_an_epoch_shorter_than_print_freq_is_reported_at_its_end(photos, tmp_pat
 
 
 @pytest.mark.parametrize("mode", ["synthetic", "mixed"])
-def test_rendered_faces_come_with_the_truth(photos, tmp_path, mode):
+def test_rendered_faces_have_a_ground_truth(photos, tmp_path, mode):
     options = parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1", "--display_freq=1",
                               f"--dataset_mode={mode}", "--max_dataset_size=8"))
     assert train(options) == 0
-    for dataset, has_truth in (("train", True), ("val", False)):
+    for dataset, has_ground_truth in (("train", True), ("val", False)):
         losses = read_losses(tmp_path / "m" / "loss_log.txt", dataset)
-        assert all(("coef" in line and "vertex" in line) == has_truth for line in losses)
+        assert all(("coef" in line and "vertex" in line) == has_ground_truth for line in losses)
 
 
-def test_photos_are_augmented_unless_told_otherwise(photos, tmp_path):
+def test_photos_are_augmented_unless_it_is_switched_off(photos, tmp_path):
     for option, augmented in (((), True), (("--use_aug=no",), False)):
         trainer = build_trainer(parse(arguments(photos, tmp_path, *option)), CPU)
         assert (trainer.data.photos.augment is not None) == augmented
@@ -254,7 +254,7 @@ def test_an_unreadable_photo_is_left_out_and_listed_but_not_many(photos, tmp_pat
         train(parse([*command, "--name=n", f"--flist={tmp_path / 'three.txt'}"]))
 
 
-def test_gpus_that_are_not_there_are_told_once(run_script):
+def test_missing_gpus_are_reported_once(run_script):
     result = run_script("train.py", "--gpu_ids=98,99")
     assert result.returncode == 2
     assert result.stderr.count("train.py:") == 1
@@ -277,7 +277,7 @@ def test_plateau_needs_a_validation(photos, tmp_path):
 
 
 def test_the_times_in_the_log_are_those_of_steps_alone(photos, tmp_path, monkeypatch):
-    """By a clock that only moves when a batch is read, a step is computed, or anything else is done between steps."""
+    """The clock moves by 2 s when a batch is read, by 10 s in a step, and by 100 s or more in the work between steps."""
     trainer = build_trainer(parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1",
                                             "--display_freq=1", "--evaluation_freq=1", "--save_latest_freq=1")), CPU)
     now = 0.0
