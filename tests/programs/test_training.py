@@ -277,7 +277,7 @@ def test_plateau_needs_a_validation(photos, tmp_path):
 
 
 def test_the_times_in_the_log_are_those_of_steps_alone(photos, tmp_path, monkeypatch):
-    """The clock moves by 2 s when a batch is read, by 10 s in a step, and by 100 s or more in the work between steps."""
+    """The clock moves by 2 s when a batch is read, by 10 s in a step, and by 100 s or more in work between steps."""
     trainer = build_trainer(parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=1", "--print_freq=1",
                                             "--display_freq=1", "--evaluation_freq=1", "--save_latest_freq=1")), CPU)
     now = 0.0
