@@ -53,7 +53,7 @@ def prepare_folders(options: argparse.Namespace) -> int:
         for folder in processes.gather(planned)[0]:
             share = folder.to_prepare[processes.rank::processes.size]
             preparer = PhotoPreparer(folder.path, share, options.overwrite, options.checkpoints_dir / "lm_model",
-                                     options.verbose)
+                                     options.detector, options.verbose)
             results = processes.gather(prepare_photos(preparer, processes.workers(options.num_threads),
                                                       options.verbose, quiet=not processes.is_first))
             for left_out, _ in results:

@@ -69,7 +69,7 @@ def reconstruct_folder(options: Namespace) -> int:
                 print(remark, file=sys.stderr)
         share = [path for path in photos if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
-                             options.verbose)
+                             options.detector, options.verbose)
         workers = processes.workers(options.num_threads)
         for others in processes.gather(reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
                                                           workers, options.verbose, quiet=not processes.is_first)):
@@ -129,10 +129,6 @@ def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", re
         for complete_photos, faces in batches(read_in_processes(photos, workers), batch_size):
             for photo in complete_photos:
                 report(photo.path, photo.problem, photo.remark, left_out, progress)
-                if not all(reconstructor.is_trained_for(face) for face in photo.faces):
-                    progress.say(f"{photo.path}: a face on its side or upside down, which the network does not "
-                                 "reconstruct well: turn the photo, or fit without a network (--epoch=0 "
-                                 "--fit_iters=100)")
             if faces:
                 results = reconstructor(faces)
                 # Wait for the files of the batch before, so that at most two batches of results are in memory.

@@ -22,13 +22,34 @@ def align(photo: np.ndarray, points: np.ndarray, mask: np.ndarray | None = None)
     outside the photo; trans_params (5,) float64 = W, H, s, tx, ty, see models/coordinates.py.
     Raises InputError if the points cannot be those of a face.
     """
-    height, width = photo.shape[:2]
-    scale, center = _scale_and_center(np.asarray(points, dtype=np.float64))
-    trans_params = np.array([width, height, scale, *center])
+    trans_params = find_crop(points, photo.shape[1], photo.shape[0])
     crop = _resize_and_crop(photo, trans_params)
     if mask is None:
         return crop, trans_params
     return crop, trans_params, _resize_and_crop(mask, trans_params)
+
+
+def find_crop(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The trans_params of the crop that `align` makes of a photo of that size. It takes and raises the same."""
+    scale, center = _scale_and_center(np.asarray(points, dtype=np.float64))
+    return np.array([width, height, scale, *center])
+
+
+def share_outside(trans_params: np.ndarray) -> float:
+    """The share 0..1 of the crop of `align` that lies outside the photo, where it is black."""
+    width, height, scale, center_x, center_y = trans_params
+    spans = (_source_span(int(width), scale, center_x - width / 2),
+             _source_span(int(height), scale, height / 2 - center_y))
+    if None in spans:
+        return 1.0
+    columns, rows = (target.stop - target.start for _, target, _ in spans)
+    return 1 - columns * rows / CROP_SIZE ** 2
+
+
+def points_outside(points: np.ndarray, shape: tuple[int, ...]) -> float:
+    """The share 0..1 of points (N, 2) px, y down, that lie outside a photo of shape (H, W, ...)."""
+    height, width = shape[:2]
+    return ((points < -0.5) | (points > (width - 0.5, height - 0.5))).any(axis=1).mean()
 
 
 def _scale_and_center(points: np.ndarray) -> tuple[float, np.ndarray]:

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.face_mesh import MESH_COUNT, mesh_landmarks
 from datasets.face_pose import fit_pose
-from models.landmarks import COUNT, MESH_LANDMARKS, five_points
+from models.landmarks import COUNT, five_points
 from util.files import InputError
 
 DETECTIONS = "detections"              # the folder of these files beside the photos
 SUFFIXES = (".txt", ".pts", ".json")   # of the files, in the order in which they are looked for
-MESH_COUNTS = (468, 478)               # without and with the irises
+MESH_COUNTS = (MESH_COUNT, 478)        # without and with the irises
 COUNTS = (5, COUNT, *MESH_COUNTS)
 EXPECTED = ("expected 5: left eye, right eye, nose tip, left and right mouth corner, as seen in the photo; or the 68 "
             "landmarks; or the 468 or 478 points of MediaPipe's face mesh")
@@ -126,7 +127,7 @@ def _without_mesh(points: np.ndarray, photo_size: Callable[[], tuple[int, int]])
         return points
     if np.abs(points).max() < 2:   # fractions, a little outside the photo at most
         points = points * photo_size() - 0.5
-    return points[MESH_LANDMARKS]
+    return mesh_landmarks(points)
 
 
 # Tables of numbers
@@ -200,7 +201,7 @@ def _points_in_sequence(numbers: np.ndarray) -> np.ndarray | None:
 
 def _misfit(points: np.ndarray) -> float:
     """How badly points (5, 68, 468 or 478, 2) fit a face, decimetres. Infinite for points that are not finite."""
-    five = five_points(points[MESH_LANDMARKS] if len(points) in MESH_COUNTS else points)
+    five = five_points(mesh_landmarks(points) if len(points) in MESH_COUNTS else points)
     return fit_pose(five).error if np.isfinite(five).all() and np.ptp(five, axis=0).any() else np.inf
 
 

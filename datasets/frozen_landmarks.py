@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.face_detection import FaceDetector
+from datasets.face_detection import FaceDetector, face_detector
 from models.coordinates import flip_y
 from models.landmarks import five_points
 from util import assets
@@ -27,12 +27,12 @@ _HARMLESS = {"Assert", "RandomUniform"}   # stateful operations that old graphs 
 def landmark_detector(folder: Path, otherwise: FaceDetector | None = None) -> "FrozenLandmarkDetector | FaceDetector":
     """The detector to predict 68 landmarks at five known points with, by `predict_landmarks(photo, points)`.
 
-    It is the TensorFlow detector if the folder has its graph, otherwise dlib's: `otherwise`, or a new one if that is
-    None. Raises InputError if the TensorFlow detector cannot be used.
+    It is the TensorFlow detector if the folder has its graph. Otherwise it is the other one, MediaPipe's by default.
+    Raises InputError if the TensorFlow detector cannot be used.
     """
     if (folder / GRAPH).exists():
         return FrozenLandmarkDetector(folder)
-    return otherwise or FaceDetector()
+    return otherwise or face_detector("mediapipe")
 
 
 class FrozenLandmarkDetector:

@@ -1,25 +1,28 @@
 """A folder of photos as aligned faces: read a photo, find its faces and their landmarks, crop them."""
+import math
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from datasets.alignment import align
-from datasets.face_detection import FaceDetector
+from datasets.alignment import align, points_outside, share_outside
+from datasets.face_detection import FaceDetector, face_detector
 from datasets.face_points import DETECTIONS, points_file, read_points
 from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.photos import read_photo
 from datasets.point_checks import check_points
 from datasets.skin_mask import skin_posterior
-from models.coordinates import CROP_SIZE, flip_y, photo_to_crop
-from models.landmarks import WITHOUT_JAW, five_points
+from models.coordinates import CROP_SIZE, flip_y, photo_to_crop, turn_points, turn_trans_params
+from models.landmarks import WITHOUT_JAW, five_points, roll
 from models.records import AlignedFace
 from util.files import InputError
 
+# A remark tells if more of the crop, or of the landmarks, lies outside the photo: 0..1.
+MOST_OUTSIDE, MOST_POINTS_OUTSIDE = 1 / 3, 0.1
 SKIN_ATTENTION = 0.3   # attention of skin outside the features: people differ most between brows and mouth
 
 
@@ -44,13 +47,14 @@ class PhotoFolder(Dataset):
 
     photos: paths. for_fit: also find the 68 landmarks and the attention mask of each face. all_faces: return every face
     that is found in a photo; otherwise the one of detections/, or the largest. lm_model: folder that may hold a
-    TensorFlow landmark detector. verbose: add the trace of an unexpected error to the photo's remark.
+    TensorFlow landmark detector. detector: name of the face detector, of DETECTORS. verbose: add the trace of an
+    unexpected error to the photo's remark.
     """
 
     def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
-                 lm_model: Path = Path("checkpoints/lm_model"), verbose: bool = False):
+                 lm_model: Path = Path("checkpoints/lm_model"), detector: str = "mediapipe", verbose: bool = False):
         self.photos, self.for_fit, self.all_faces, self.verbose = photos, for_fit, all_faces, verbose
-        self.detector = FaceDetector()
+        self.detector = face_detector(detector)
         self.landmark_detector = landmark_detector(lm_model, self.detector) if for_fit else None
 
     def __len__(self) -> int:
@@ -67,21 +71,32 @@ class PhotoFolder(Dataset):
         """Returns the photo's aligned faces. Raises InputError if the photo cannot be read or shows no face."""
         photo = read_photo(path)
         found, remark = find_faces(path, photo, self.detector, self.all_faces)
-        faces, problems = [], []
+        faces, problems, remarks = [], [], [remark] if remark else []
         for number, face in enumerate(found):
             name = f"{path.stem}_{number}" if self.all_faces else path.stem
             try:
                 faces.append(self.aligned(path, name, photo, face))
+                if (share_outside(faces[-1].trans_params) > MOST_OUTSIDE
+                        or points_outside(face.points, photo.shape) > MOST_POINTS_OUTSIDE):
+                    remarks.append(f"{path}: {f'face {number}: ' * self.all_faces}the edge of the photo cuts the face, "
+                                   "or is close to it: what the photo does not show is a guess")
             except InputError as error:
                 problems.append(f"{path}: {f'face {number}: ' * self.all_faces}{error}")
-        return Photo(path, faces, "; ".join(problems), remark)
+        return Photo(path, faces, "; ".join(problems), "\n".join(remarks))
 
     def aligned(self, path: Path, name: str, photo: np.ndarray, face: FacePoints) -> AlignedFace:
         """Returns a face cropped from a photo.
 
+        If the face lies on its side or upside down, the photo is turned for everything that is computed here. The
+        results are turned back, so that they belong to the photo as it is.
+
         path: of the photo. name: of the face's result files. photo: (H, W, 3) uint8 RGB.
         Raises InputError if the points cannot be those of a face.
         """
+        height, width = photo.shape[:2]
+        turns = round(-2 / math.pi * roll(flip_y(face.points, height))) % 4
+        photo = np.rot90(photo, turns)
+        face = replace(face, points=turn_points(face.points, (width, height), -turns))   # -: turn_points takes y up
         height = photo.shape[0]
         five = five_points(face.points)
         crop, trans_params = align(photo, flip_y(five, height))
@@ -90,8 +105,9 @@ class PhotoFolder(Dataset):
         else:
             points = face.points if face.given else five
         landmarks = photo_to_crop(flip_y(points, height), trans_params)
-        attention = attention_mask(crop, landmarks) if self.for_fit else None
-        return AlignedFace(path, name, crop, trans_params, landmarks, attention)
+        attention = np.rot90(attention_mask(crop, landmarks), -turns) if self.for_fit else None
+        return AlignedFace(path, name, np.rot90(crop, -turns), turn_trans_params(trans_params, -turns),
+                           turn_points(landmarks, (CROP_SIZE, CROP_SIZE), -turns), attention, turns)
 
 
 def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], list[AlignedFace]]]:
@@ -152,7 +168,7 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
         points, selection = read_points(given, lambda: size)
         points, correction = check_points(points, given, size)
         return [FacePoints(points, given=True)], "; ".join(filter(None, (selection, correction)))
-    found = [FacePoints(face.landmarks, given=False) for face in detector.detect(photo)]
+    found = [FacePoints(face.landmarks, given=False) for face in detector.detect(photo, all_faces)]
     if not found:
         raise InputError(f"{path}: no face found; if there is one, give its five points in "
                          f"{folder / path.stem}.txt")

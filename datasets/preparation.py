@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
-from datasets.alignment import align
-from datasets.face_detection import FaceDetector
+from datasets.alignment import find_crop, points_outside, share_outside
+from datasets.face_detection import face_detector
 from datasets.frozen_landmarks import landmark_detector
 from datasets.photo_folder import find_faces, find_landmarks, problem_and_remark
 from datasets.photos import read_photo
@@ -18,6 +18,9 @@ from models.landmarks import five_points
 from util.files import InputError, atomic_write
 
 MOST_ENLARGED = 4   # times, from photo to crop: a smaller face shows too few details
+# Shares of the crop and of the landmarks that may lie outside the photo. The crop of a photo that shows nothing but the
+# face is about half outside.
+MOST_OUTSIDE, MOST_POINTS_OUTSIDE = 0.65, 0.25
 
 
 class Outcome(NamedTuple):
@@ -34,16 +37,18 @@ class PhotoPreparer(Dataset):
 
     folder: of the photos. names: of the photos to prepare, and of their files. overwrite: compute landmarks and masks
     again that data_preparation.py wrote. lm_model: the folder of the TensorFlow landmark detector, if there is one.
-    verbose: put the traceback of an unexpected error into the remark.
+    detector: name of the face detector, of DETECTORS. verbose: put the traceback of an unexpected error into the
+    remark.
     Raises InputError if a landmark detector is there but cannot be used.
     """
 
-    def __init__(self, folder: Path, names: list[FileNames], overwrite: bool, lm_model: Path, verbose: bool):
+    def __init__(self, folder: Path, names: list[FileNames], overwrite: bool, lm_model: Path, detector: str,
+                 verbose: bool):
         self.folder, self.overwrite, self.verbose = folder, overwrite, verbose
         # One block of memory that all worker processes share. Each process would get its own copies of str objects over
         # time, because looking at one changes its reference count.
         self.names = np.array(names, np.dtypes.StringDType()).reshape(-1, len(FileNames._fields))
-        self.detector = FaceDetector()
+        self.detector = face_detector(detector)
         self.landmark_detector = landmark_detector(lm_model, self.detector)
 
     def __len__(self) -> int:
@@ -108,9 +113,13 @@ def check_face(photo: np.ndarray, landmarks: np.ndarray, source: Path):
     if (points < 0).any() or (points > (width - 1, height - 1)).any():
         raise InputError(f"{source}: eyes, nose or mouth lie outside the photo of {width} x {height} pixels")
     try:
-        _, (_, _, scale, _, _) = align(photo, flip_y(points, height))
+        trans_params = find_crop(flip_y(points, height), width, height)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+    scale = trans_params[2]
     if scale > MOST_ENLARGED:
         raise InputError(f"{source}: the face is too small: its crop would be enlarged {scale:.1f} times, at most "
                          f"{MOST_ENLARGED} is useful")
+    if share_outside(trans_params) > MOST_OUTSIDE or points_outside(landmarks, photo.shape) > MOST_POINTS_OUTSIDE:
+        raise InputError(f"{source}: too much of the face lies outside the photo: at most {MOST_OUTSIDE:.0%} of its "
+                         f"crop and {MOST_POINTS_OUTSIDE:.0%} of its landmarks may lie there")

@@ -12,9 +12,9 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import putchunk
 
 from datasets.photos import BROKEN, open_image, read_photo
 from datasets.skin_mask import skin_mask
@@ -47,12 +47,25 @@ def write_mask(mask: Path, photo_path: Path, photo: np.ndarray, landmarks_checks
     landmarks_checksum: of the photo's landmarks if data_preparation.py writes them, "" if the user provided them.
     Raises OSError.
     """
-    texts = PngInfo()
-    texts.add_text(PHOTO_CHECKSUM, checksum(photo_path))
+    texts = {PHOTO_CHECKSUM: checksum(photo_path)}
     if landmarks_checksum:
-        texts.add_text(LANDMARKS_CHECKSUM, landmarks_checksum)
+        texts[LANDMARKS_CHECKSUM] = landmarks_checksum
     with atomic_write(mask) as temporary:
-        Image.fromarray(skin_mask(photo)).convert("RGB").save(temporary, pnginfo=texts, compress_level=1)
+        write_grey_png(temporary, skin_mask(photo), texts)
+
+
+def write_grey_png(path: Path, pixels: np.ndarray, texts: dict[str, str]):
+    """Write grey pixels (H, W) uint8 as a PNG file of three equal channels, with texts by their keys.
+
+    OpenCV takes half as long for this as Pillow, but writes no texts: they follow the header, the first 33 bytes.
+    """
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), settings)
+    with path.open("wb") as file:
+        file.write(encoded[:33])
+        for key, text in texts.items():
+            putchunk(file, b"tEXt", f"{key}\0{text}".encode("latin-1"))
+        file.write(encoded[33:])
 
 
 def photo_has_changed(photo: Path, origin: MaskOrigin) -> bool:

@@ -1,5 +1,5 @@
 """Skin attention mask: the probability that each pixel's colour is that of skin."""
-from collections.abc import Callable
+import functools
 
 import numpy as np
 
@@ -49,6 +49,7 @@ NONSKIN = [
       [0.0001277743, 0.1052837, 0.23468947]],
      133097.63),
 ]
+_UNKNOWN = 256   # in the table of known values, which are 0..255
 _BLOCK = 1 << 11   # pixels that are computed at once, few enough for the processor's cache
 
 # BT.601 studio range: (Y, Cb, Cr) = YCBCR @ (R, G, B) / 255 + (16, 128, 128).
@@ -77,23 +78,50 @@ def skin_posterior(rgb: np.ndarray) -> np.ndarray:
 
     It is the posterior of two mixtures of four Gaussians in YCbCr, one of skin colours and one of all others.
     """
-    return _in_blocks(_posterior, rgb, np.float64)
+    rgb = np.asarray(rgb)
+    colours = rgb.reshape(-1, 3)
+    probabilities = np.empty(len(colours))
+    for start in range(0, len(colours), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        probabilities[block] = _posterior(colours[block].astype(np.float64))
+    return probabilities.reshape(rgb.shape[:-1])
 
 
 def skin_mask(rgb: np.ndarray) -> np.ndarray:
-    """The same probability as (...) uint8 0..255, as mask files hold it, of colours (..., 3) uint8 RGB."""
-    return _in_blocks(lambda colours: np.rint(255 * _posterior(colours)), rgb, np.uint8)
+    """The same probability as (...) uint8 0..255, as mask files hold it, of colours (..., 3) uint8 RGB.
 
-
-def _in_blocks(function: Callable[[np.ndarray], np.ndarray], rgb: np.ndarray, dtype: type) -> np.ndarray:
-    """The values (...) of a function of colours (P, 3), for colours (..., 3), computed in blocks."""
+    The value of each colour is computed once in a process, and then read from a table.
+    """
     rgb = np.asarray(rgb)
-    colours = rgb.reshape(-1, 3)
-    values = np.empty(len(colours), dtype)
-    for start in range(0, len(colours), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        values[block] = function(colours[block].astype(np.float64))
-    return values.reshape(rgb.shape[:-1])
+    table = _known_values()
+    numbers = _numbers(rgb.reshape(-1, 3))
+    values = table[numbers]
+    unknown = numbers[values == _UNKNOWN]
+    if len(unknown):
+        is_new = np.zeros(len(table), bool)   # np.unique would sort them, which takes longer
+        is_new[unknown] = True
+        new = np.flatnonzero(is_new)
+        table[new] = np.rint(255 * skin_posterior(_colours(new)))
+        values = table[numbers]
+    return values.astype(np.uint8).reshape(rgb.shape[:-1])
+
+
+@functools.cache
+def _known_values() -> np.ndarray:
+    """A table of the values of `skin_mask` for the numbers of all colours (16777216,) uint16, at first _UNKNOWN."""
+    return np.full(1 << 24, _UNKNOWN, np.uint16)
+
+
+def _numbers(colours: np.ndarray) -> np.ndarray:
+    """A number (P,) uint32 of each colour (P, 3) uint8."""
+    padded = np.zeros((len(colours), 4), np.uint8)
+    padded[:, :3] = colours
+    return padded.view("<u4").ravel()
+
+
+def _colours(numbers: np.ndarray) -> np.ndarray:
+    """The colours (P, 3) uint8 of these numbers (P,): the inverse of `_numbers`."""
+    return numbers.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
 
 
 def _posterior(colours: np.ndarray) -> np.ndarray:

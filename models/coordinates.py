@@ -57,6 +57,31 @@ def projection_to_crop(landmarks, trans_params):
     return (landmarks - _like(landmarks, shift)) / _like(landmarks, scale)
 
 
+def turn_points(points, size, turns):
+    """(..., 2) px in a picture, y up -> px in the same picture, turned anticlockwise by so many quarters (np.rot90).
+
+    size: width and height of the picture before it is turned. turns: any whole number.
+    """
+    width, height = size
+    for _ in range(turns % 4):
+        points = points @ _like(points, [[0, 1], [-1, 0]]) + _like(points, (height - 1, 0))
+        width, height = height, width
+    return points
+
+
+def turn_trans_params(trans_params, turns):
+    """(5,) trans_params of a photo and its crop -> those of both after they are turned by so many quarters, see
+    `turn_points`."""
+    for _ in range(turns % 4):
+        width, height, scale, _, _ = trans_params
+        _, (shift_x, shift_y) = _crop_transform(trans_params)
+        turned_x, turned_y = CROP_SIZE - 1 - scale * (height - 1) - shift_y, shift_x
+        center_x = height / 2 - (turned_x + (int(height * scale) - CROP_SIZE) / 2) / scale
+        center_y = width / 2 - (turned_y + (int(width * scale) - CROP_SIZE) / 2) / scale
+        trans_params = np.array([height, width, scale, center_x, center_y])
+    return trans_params
+
+
 def crop_focal(focal, center):
     """Focal length in px of the 224 x 224 crop, of a camera whose image is the crop.
 

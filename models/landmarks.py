@@ -4,6 +4,8 @@ The order is that of the Multi-PIE annotation, which iBUG 300-W and dlib use too
 "right" are as seen in the picture. (imutils.face_utils has the same groups, but its names are the person's left and
 right.) This module needs numpy only, because the builder of the open face model imports it too.
 """
+import math
+
 import numpy as np
 
 COUNT = 68
@@ -84,16 +86,6 @@ STANDARD_LANDMARKS = np.array([
     [0.21, -0.39, 0.26], [0.07, -0.38, 0.32], [0.00, -0.38, 0.34], [-0.07, -0.38, 0.32],
 ], dtype=np.float32)
 
-# The vertex of MediaPipe's face mesh (468 points, 478 with the irises) that lies at each of the 68 landmarks
-MESH_LANDMARKS = np.array([
-    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,  # jaw
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
-    168, 197, 5, 4, 75, 97, 2, 326, 305,  # nose
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyes
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
-    78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
-])
-
 
 def five_points(landmarks):
     """Reduce 68 landmarks to the five alignment points. Five points are returned as they are.
@@ -107,6 +99,16 @@ def five_points(landmarks):
     first = landmarks[..., [LEFT_EYE_CORNERS[0], RIGHT_EYE_CORNERS[0], NOSE_TIP, left_mouth, right_mouth], :]
     second = landmarks[..., [LEFT_EYE_CORNERS[1], RIGHT_EYE_CORNERS[1], NOSE_TIP, left_mouth, right_mouth], :]
     return (first + second) / 2
+
+
+def roll(points):
+    """The angle by which a face is turned in the picture, radian, anticlockwise. 0 is upright.
+
+    points: (5, 2) or (68, 2) px, y up.
+    """
+    left_eye, right_eye = five_points(points)[:2]
+    x, y = right_eye - left_eye
+    return math.atan2(y, x)
 
 
 def similarity(source, target):

@@ -1,18 +1,15 @@
 """Reconstructs 3D faces from aligned faces."""
-import math
-
 import numpy as np
 import torch
 
-from models.coefficients import SIZE, SLICES, split
-from models.coordinates import camera_to_world
+from models.coefficients import SIZE, SLICES, split, turn_coefficients
+from models.coordinates import CROP_SIZE, camera_to_world, turn_points
 from models.face_model import FaceModel
 from models.face_rendering import render_over
 from models.fitting import Fitter
+from models.landmarks import roll
 from models.records import AlignedFace, FaceResult
 from models.renderer import MeshRenderer
-
-MOST_ROLL = math.pi / 4   # radian: networks are trained on faces that are turned less in the picture
 
 
 class Reconstructor:
@@ -34,16 +31,12 @@ class Reconstructor:
         """The triangles (F, 3) int32 of every mesh: indices of its vertices, from 0."""
         return self.face_model.tri.cpu().numpy()
 
-    def is_trained_for(self, face: AlignedFace) -> bool:
-        """Returns whether the face is turned as little in the picture as those of training. A fit without a network
-        needs no training."""
-        return self.regressor is None or abs(face.roll) <= MOST_ROLL
-
     def __call__(self, faces: list[AlignedFace]) -> list[FaceResult]:
         """Returns the result of each face. All faces are computed at once, as one batch."""
-        crops = np.stack([face.crop for face in faces])
-        photos = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
-        coefficients = self.coefficients(faces, photos)
+        photos = self.to_tensor([face.crop for face in faces])
+        upright = self.to_tensor([np.rot90(face.crop, face.turns) for face in faces])
+        turns = torch.tensor([face.turns for face in faces], device=self.device)
+        coefficients = turn_coefficients(self.coefficients(faces, upright), -turns)
         with torch.no_grad():
             drawn = self.face_model(coefficients)
             overlays = render_over(self.renderer, self.face_model, drawn, photos).cpu().numpy()
@@ -57,18 +50,27 @@ class Reconstructor:
                            trans_params=face.trans_params)
                 for i, face in enumerate(faces)]
 
+    def to_tensor(self, crops: list[np.ndarray]) -> torch.Tensor:
+        """Returns B crops (224, 224, 3) uint8 as photos (B, 3, 224, 224) RGB 0..1 on the device."""
+        return torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255
+
     def coefficients(self, faces: list[AlignedFace], photos: torch.Tensor) -> torch.Tensor:
-        """Returns the coefficients (B, 257) of B faces. photos: their crops (B, 3, 224, 224) RGB 0..1."""
+        """Returns the coefficients (B, 257) of B faces in upright crops.
+
+        photos: the crops (B, 3, 224, 224) RGB 0..1, turned upright by `face.turns`.
+        """
         coefficients = torch.zeros(len(photos), SIZE, device=self.device)
         if self.regressor:
             with torch.inference_mode():
                 coefficients = self.regressor(photos)
             coefficients = coefficients.clone()   # autograd, which the fit needs, rejects tensors of inference mode
         if self.fitter:
-            landmarks = torch.from_numpy(np.stack([face.landmarks for face in faces])).to(photos)
-            if not self.regressor:   # start with the face turned as in the photo: the crop is not turned upright
-                roll = SLICES["angle"].stop - 1
-                coefficients[:, roll] = torch.tensor([face.roll for face in faces]).to(coefficients)
-            attention = torch.from_numpy(np.stack([face.attention for face in faces])).to(photos)[:, None] / 255
+            upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
+            landmarks = torch.from_numpy(np.stack(upright)).to(photos)
+            if not self.regressor:   # start with the face turned as in the crop, which is upright within 45 degrees
+                angle_z = SLICES["angle"].stop - 1
+                coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
+            attention = np.stack([np.rot90(face.attention, face.turns) for face in faces])
+            attention = torch.from_numpy(attention).to(photos)[:, None] / 255
             coefficients = self.fitter(coefficients, photos, landmarks, attention, self.fit_iters)
         return coefficients

@@ -3,14 +3,21 @@
 A record is made once and not changed afterwards. Points are px; "y up" means `height - 1 - y_down`, see
 models/coordinates.py.
 """
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from models.landmarks import five_points
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face that a detector found in a photo. All coordinates are px in the photo, y down."""
+    box: tuple[float, float, float, float]   # left, top, right, bottom
+    landmarks: np.ndarray                    # (68, 2)
+    score: float                             # how sure it is; scores of different detectors cannot be compared
+    mesh: np.ndarray | None = None           # (468, 3) x, y and the depth, which grows away from the camera, is about 0
+    # in the middle of the head, and has the unit of x and y; see datasets/face_mesh.py. None: the detector gives none
 
 
 @dataclass(frozen=True)
@@ -22,13 +29,7 @@ class AlignedFace:
     trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
     landmarks: np.ndarray                 # (5, 2) or (68, 2) px in the crop, y up; 68 for a fit, or if they were given
     attention: np.ndarray | None = None   # (224, 224) uint8: how much a pixel counts in a fit, 255 fully; None: no fit
-
-    @property
-    def roll(self) -> float:
-        """The angle by which the face is turned in the picture, radian, counterclockwise. 0 is upright."""
-        left_eye, right_eye = five_points(self.landmarks)[:2]
-        x, y = right_eye - left_eye
-        return math.atan2(y, x)
+    turns: int = 0                        # quarter turns anticlockwise that bring the face in the crop upright
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 # load PyTorch, and --help would take seconds.
 BACKBONES = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
 RECOGNITION_NETWORKS = ("r18", "r34", "r50", "r100", "dlib")
+DETECTORS = ("mediapipe", "dlib")
 
 TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
 
@@ -73,6 +74,15 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def add_flag(group: argparse._ActionsContainer, name: str, default: bool, help: str):
     """Add an option that is yes or no. Its name without a value means yes. group: a parser or a group of one."""
     group.add_argument(name, type=boolean, nargs="?", const=True, default=default, metavar="yes|no", help=help)
+
+
+def add_detector(group: argparse._ActionsContainer):
+    """Add the option of the face detector. group: a parser or a group of one."""
+    group.add_argument("--detector", default="mediapipe", choices=DETECTORS,
+                       help="Who finds faces and landmarks. mediapipe: MediaPipe's networks, which are part of this "
+                            "repository and free for every use; they find faces at every angle. dlib: dlib's detectors "
+                            "and its landmark predictor, which excludes commercial use. The TensorFlow landmark "
+                            "detector in checkpoints_dir/lm_model, if there is one, takes precedence for landmarks.")
 
 
 def add_base_options(parser: Parser):

@@ -3,7 +3,7 @@ import argparse
 import os
 from pathlib import Path
 
-from options.common import Parser, add_flag, natural
+from options.common import Parser, add_detector, add_flag, natural
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,6 +26,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                         help="The number of processes that prepare photos on this machine. All processes of torchrun "
                              "share them. 0: no further processes.")
+    add_detector(parser)
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
                         help="If its folder lm_model holds the TensorFlow landmark detector of Deep3DFaceRecon, that "
                              "detector finds the landmarks.")

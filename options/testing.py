@@ -3,7 +3,16 @@ import argparse
 import os
 from pathlib import Path
 
-from options.common import Parser, add_base_options, add_flag, add_model_options, natural, parse_arguments, positive
+from options.common import (
+    Parser,
+    add_base_options,
+    add_detector,
+    add_flag,
+    add_model_options,
+    natural,
+    parse_arguments,
+    positive,
+)
 
 # Options that scripts for Deep3DFaceRecon may give, or that only train.py reads.
 WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_batch", "add_image", "ddp_port",
@@ -27,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="Optimises the coefficients of each face for this many steps. The fit starts from the "
                             "network's coefficients (40 steps are good), or with --epoch=0 from the mean face (100 "
                             "steps are good).")
+    add_detector(group)
     group.add_argument("--batch_size", type=positive, default=8, help="How many faces are computed at once.")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
                        help="The number of processes that read photos, and of threads that write results, on this "

@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
+from datasets.face_mesh import mesh_landmarks
 from datasets.face_points import points_file, read_points, remark_on_unused_files
-from models.landmarks import MESH_LANDMARKS, STANDARD_LANDMARKS, STANDARD_POINTS
+from models.landmarks import STANDARD_LANDMARKS, STANDARD_POINTS
 from util.files import InputError
 
 SIZE = 320, 240   # of the photo, px
@@ -91,7 +92,7 @@ def test_the_largest_of_several_faces(tmp_path):
 @pytest.mark.parametrize("are_fractions", [False, True])
 def test_points_of_a_face_mesh(tmp_path, count, are_fractions):
     mesh = np.random.default_rng(0).uniform(50, 200, (count, 3))
-    mesh[MESH_LANDMARKS, :2] = LANDMARKS
+    mesh[:, :2] += np.linalg.pinv(mesh_landmarks(np.eye(count))) @ (LANDMARKS - mesh_landmarks(mesh[:, :2]))
     if are_fractions:
         mesh = (mesh + 0.5) / (*SIZE, SIZE[0])
     np.savetxt(tmp_path / "a.txt", mesh)

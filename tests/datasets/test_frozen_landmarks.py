@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from datasets.face_detection import FaceDetector
+from datasets.face_detection import face_detector
 from datasets.frozen_landmarks import FrozenLandmarkDetector, cut_and_resize, landmark_detector
+from datasets.mediapipe_detection import MediapipeDetector
 from datasets.photos import read_photo
 from models.landmarks import STANDARD_POINTS
 from tests.helpers import GOLDEN, ROOT
@@ -177,9 +178,9 @@ def test_without_tensorflow_the_message_tells_what_to_do(folder, monkeypatch):
 
 
 def test_without_the_graph_dlib_does_it(tmp_path):
-    detector = FaceDetector()
+    detector = face_detector("dlib")
     assert landmark_detector(tmp_path, detector) is detector
-    assert isinstance(landmark_detector(tmp_path), FaceDetector)
+    assert isinstance(landmark_detector(tmp_path), MediapipeDetector)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="extra: needs the original's example photos")

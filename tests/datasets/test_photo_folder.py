@@ -5,13 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.face_detection import Face, FaceDetector
+from datasets.face_detection import face_detector
 from datasets.frozen_landmarks import FrozenLandmarkDetector
 from datasets.photo_folder import FacePoints, Photo, PhotoFolder, batches, find_landmarks, name_collisions
 from datasets.photos import read_photo
 from models.coordinates import crop_to_photo, flip_y
 from models.landmarks import five_points
-from models.records import AlignedFace
+from models.records import AlignedFace, FoundFace
 from tests.helpers import ROOT
 
 EXAMPLE = ROOT / "datasets" / "examples" / "grace_hopper.jpg"
@@ -20,8 +20,8 @@ EXAMPLE = ROOT / "datasets" / "examples" / "grace_hopper.jpg"
 def test_a_face_that_cannot_be_aligned_does_not_stop_the_other_faces():
     folder = PhotoFolder([EXAMPLE], all_faces=True)
     face, = folder.detector.detect(cv2.imread(EXAMPLE)[..., ::-1])
-    point = Face(face.box, np.full((68, 2), 100.0))
-    folder.detector.detect = lambda photo: [face, point, face]
+    point = FoundFace(face.box, np.full((68, 2), 100.0), face.score)
+    folder.detector.detect = lambda photo, all_faces: [face, point, face]
     photo = folder[0]
     assert [each.name for each in photo.faces] == ["grace_hopper_0", "grace_hopper_2"]
     assert "face 1: the five points" in photo.problem
@@ -33,7 +33,7 @@ def test_given_landmarks_are_kept_and_their_five_points_define_the_crop(tmp_path
     detections = tmp_path / "detections" / "grace_hopper.txt"
     detections.parent.mkdir()
     photo = read_photo(EXAMPLE)
-    landmarks = FaceDetector().detect(photo)[0].landmarks + np.random.default_rng(0).normal(0, 5, (68, 2))
+    landmarks = face_detector("mediapipe").detect(photo)[0].landmarks + np.random.default_rng(0).normal(0, 5, (68, 2))
 
     def face(points):
         np.savetxt(detections, points)
@@ -50,7 +50,7 @@ def test_given_landmarks_are_kept_and_their_five_points_define_the_crop(tmp_path
 def test_an_unexpected_error_leaves_the_photo_out_and_verbose_adds_its_traceback(verbose):
     folder = PhotoFolder([EXAMPLE], all_faces=True, verbose=verbose)
 
-    def fail(photo):
+    def fail(photo, all_faces):
         raise ZeroDivisionError("by chance")
 
     folder.detector.detect = fail
@@ -111,7 +111,7 @@ def test_landmarks_that_the_detector_found_are_not_predicted_again():
 
 
 def test_which_landmarks_take_precedence():
-    photo, detector, other = read_photo(EXAMPLE), FaceDetector(), OtherLandmarks()
+    photo, detector, other = read_photo(EXAMPLE), face_detector("mediapipe"), OtherLandmarks()
     found = detector.detect(photo)[0].landmarks
     five = five_points(found)
     assert find_landmarks(photo, FacePoints(found, given=True), other) is found

@@ -6,7 +6,7 @@ import pytest
 import torch
 from kornia.geometry.transform import warp_affine
 
-from datasets.face_detection import FaceDetector
+from datasets.face_detection import face_detector
 from datasets.photos import read_photo
 from models import dlib_recognition
 from models.coordinates import flip_y
@@ -26,7 +26,7 @@ def faces():
     """Of each example photo: pixels, landmarks in whole px (y down), the face chip that dlib takes."""
     def face(name):
         photo = read_photo(EXAMPLES / name)
-        landmarks = FaceDetector().detect(photo)[0].landmarks.round().astype(int)
+        landmarks = face_detector("dlib").detect(photo)[0].landmarks.round().astype(int)
         shape = dlib.full_object_detection(dlib.rectangle(), [dlib.point(*point) for point in landmarks.tolist()])
         return photo, landmarks, dlib.get_face_chip(photo, shape, CHIP_SIZE, 0.25)
 
