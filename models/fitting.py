@@ -38,9 +38,10 @@ class Fitter(nn.Module):
                 iterations: int) -> torch.Tensor:
         """Fitted coefficients (B, 257). The loss of no face is higher than at the start.
 
-        coeffs: (B, 257), what to start from. photos: (B, 3, 224, 224) RGB 0..1. landmarks: (B, 68, 2) px in the crop,
-        y up. attention: (B, 1, 224, 224) 0..1, how much a pixel counts. iterations: Adam's steps on landmarks and
-        colour; there are twice as many on the landmarks alone.
+        coeffs: (B, 257), what to start from. photos: (B, 3, 224, 224) RGB 0..1. landmarks: (B, 68, 2) px, y up, where
+        `FaceModel.project` must put them so that they agree with the photos, see `crop_to_projection`. attention:
+        (B, 1, 224, 224) 0..1, how much a pixel counts. iterations: Adam's steps on landmarks and colour; there are
+        twice as many on the landmarks alone.
         """
         small_photos, small_attention = avg_pool2d(photos, 2), avg_pool2d(attention, 2)
 
@@ -64,8 +65,8 @@ class Fitter(nn.Module):
         return torch.where(better[:, None], fitted, start)
 
     def landmark_terms(self, coeffs: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
-        """Weighted landmark loss plus regularisation, per face (B,), of coeffs (B, 257) and landmarks (B, 68, 2) px in
-        the crop, y up."""
+        """Weighted landmark loss plus regularisation, per face (B,), of coeffs (B, 257) and landmarks (B, 68, 2) px,
+        y up, as in `forward`."""
         w = self.weights
         predicted = self.face_model.landmarks(coeffs)
         lm = each(losses.landmark_loss, predicted, landmarks)
@@ -76,8 +77,8 @@ class Fitter(nn.Module):
              ) -> torch.Tensor:
         """The weighted sum of all losses, per face (B,).
 
-        coeffs: (B, 257). photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px in the 224 x 224 crop,
-        y up. attention: (B, 1, S, S) 0..1.
+        coeffs: (B, 257). photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px of the 224 x 224 crop,
+        y up, as in `forward`. attention: (B, 1, S, S) 0..1.
         """
         w, model = self.weights, self.face_model
         face = model(coeffs)

@@ -3,7 +3,14 @@ import numpy as np
 import torch
 
 from models.coefficients import SIZE, SLICES, split, turn_coefficients
-from models.coordinates import CROP_SIZE, camera_to_world, turn_points
+from models.coordinates import (
+    CROP_SIZE,
+    camera_to_world,
+    crop_to_projection,
+    projection_to_crop,
+    turn_points,
+    turn_trans_params,
+)
 from models.face_model import FaceModel
 from models.face_rendering import render_over
 from models.fitting import Fitter
@@ -36,19 +43,32 @@ class Reconstructor:
         photos = self.to_tensor([face.crop for face in faces])
         upright = self.to_tensor([np.rot90(face.crop, face.turns) for face in faces])
         turns = torch.tensor([face.turns for face in faces], device=self.device)
-        coefficients = turn_coefficients(self.coefficients(faces, upright), -turns)
+        upright_coefficients = self.coefficients(faces, upright)
+        coefficients = turn_coefficients(upright_coefficients, -turns)
         with torch.no_grad():
             drawn = self.face_model(coefficients)
             overlays = render_over(self.renderer, self.face_model, drawn, photos).cpu().numpy()
             vertices = camera_to_world(drawn.vertices, self.face_model.camera_d).cpu().numpy()
             colors = drawn.color.clamp(0, 1).cpu().numpy()
             landmarks = drawn.landmarks.cpu().numpy()
+        if self.fitter:   # unlike the network, it has placed each face exactly on the pixels that show it
+            landmarks = self.landmarks_in_crops(upright_coefficients, faces)
         parts = {name: part.cpu().numpy() for name, part in split(coefficients).items()}
         return [FaceResult(photo=face.photo, name=face.name, crop=face.crop, overlay=overlays[i],
                            coefficients={name: part[i] for name, part in parts.items()}, vertices=vertices[i],
                            colors=colors[i], landmarks=landmarks[i], given_landmarks=face.landmarks,
                            trans_params=face.trans_params)
                 for i, face in enumerate(faces)]
+
+    def landmarks_in_crops(self, upright_coefficients: torch.Tensor, faces: list[AlignedFace]) -> list[np.ndarray]:
+        """Returns the landmarks (68, 2) px in the crop, y up, of each fitted face, see `projection_to_crop`.
+
+        upright_coefficients: (B, 257), as `coefficients` returns them.
+        """
+        with torch.no_grad():
+            projected = self.face_model.landmarks(upright_coefficients).cpu().numpy()
+        return [turn_points(projection_to_crop(points, upright_trans_params(face)), (CROP_SIZE, CROP_SIZE), -face.turns)
+                for points, face in zip(projected, faces, strict=True)]
 
     def to_tensor(self, crops: list[np.ndarray]) -> torch.Tensor:
         """Returns B crops (224, 224, 3) uint8 as photos (B, 3, 224, 224) RGB 0..1 on the device."""
@@ -66,7 +86,9 @@ class Reconstructor:
             coefficients = coefficients.clone()   # autograd, which the fit needs, rejects tensors of inference mode
         if self.fitter:
             upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
-            landmarks = torch.from_numpy(np.stack(upright)).to(photos)
+            landmarks = [crop_to_projection(points, upright_trans_params(face))
+                         for points, face in zip(upright, faces, strict=True)]
+            landmarks = torch.from_numpy(np.stack(landmarks)).to(photos)
             if not self.regressor:   # start with the face turned as in the crop, which is upright within 45 degrees
                 angle_z = SLICES["angle"].stop - 1
                 coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
@@ -74,3 +96,8 @@ class Reconstructor:
             attention = torch.from_numpy(attention).to(photos)[:, None] / 255
             coefficients = self.fitter(coefficients, photos, landmarks, attention, self.fit_iters)
         return coefficients
+
+
+def upright_trans_params(face: AlignedFace) -> np.ndarray:
+    """Returns the trans_params (5,) of the photo and the crop, both turned so that the face is upright."""
+    return turn_trans_params(face.trans_params, face.turns)

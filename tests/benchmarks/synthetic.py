@@ -59,14 +59,15 @@ def main():
         face = model(ground_truth)
         mask, _, image = renderer(face.vertices, model.tri, face.color)
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
+    points = face.landmarks.double().numpy() - 0.5   # px of the pictures, see models/coordinates.py
     reader = PhotoFolder([], for_fit=True)
     faces = [reader.aligned(Path(), str(i), np.ascontiguousarray(picture),
                             FacePoints(five_points(flip_y(landmarks, 224)), given=True))
-             for i, (picture, landmarks) in enumerate(zip(pictures, face.landmarks.double().numpy(), strict=True))]
+             for i, (picture, landmarks) in enumerate(zip(pictures, points, strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))
     with_true_landmarks = [
         replace(each, landmarks=photo_to_crop(landmarks, each.trans_params))
-        for each, landmarks in zip(faces, face.landmarks.double().numpy(), strict=True)]
+        for each, landmarks in zip(faces, points, strict=True)]
     report("mean face", model, torch.zeros_like(ground_truth), ground_truth)
     for name, given in (("fit, landmarks found by the detector", faces), ("fit, true landmarks", with_true_landmarks)):
         photos = torch.from_numpy(np.stack([each.crop for each in given])).permute(0, 3, 1, 2) / 255

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from datasets.photo_folder import PhotoFolder, attention_mask
 from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
-from models.coordinates import CROP_SIZE, flip_y
+from models.coordinates import CROP_SIZE, flip_y, projection_to_crop
 from models.fitting import FIT_WEIGHTS, Fitter
 from models.losses import gamma_loss, reflectance_loss
 from models.reconstruction import Reconstructor
@@ -19,6 +19,7 @@ from models.renderer import MeshRenderer
 from tests.helpers import CPU, EXAMPLES
 
 BLUE = (30, 60, 220)   # no colour of skin
+UNCHANGED = np.array([CROP_SIZE, CROP_SIZE, 1, CROP_SIZE / 2, CROP_SIZE / 2])   # the crop is the photo
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_what_lies_over_the_face_moves_a_fit_by_its_attention(face_model, photos
             crops[:, *patch] = BLUE
         mask = np.full((CROP_SIZE, CROP_SIZE), 255, np.uint8)
         mask[patch] = attention
-        faces = [AlignedFace(Path(), "", crop, None, points.numpy(), mask)
+        faces = [AlignedFace(Path(), "", crop, UNCHANGED, points.numpy(), mask)
                  for crop, points in zip(crops, landmarks, strict=True)]
         return reconstructor.coefficients(faces, torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
 
@@ -123,6 +124,20 @@ def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
     found = fitter(start, photos, landmarks, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 10)
     far, near = ((face_model.landmarks(coeffs) - landmarks).norm(dim=2).mean(1) for coeffs in (start, found))
     assert (near < far / 5).all(), (near, far)
+
+
+@pytest.mark.parametrize("trans_params", [(500, 400, 0.63, 251.7, 204.2), (331, 287, 1.37, 160.1, 140.9)])
+def test_a_fit_puts_the_landmarks_on_the_pixels_that_show_them(face_model, photos, landmarks, trans_params):
+    crops = (255 * photos).byte().permute(0, 2, 3, 1).numpy()
+    given = [projection_to_crop(points, trans_params) for points in landmarks.double().numpy()]   # as they are rendered
+    nowhere = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
+    faces = [AlignedFace(Path(), "", crop, np.array(trans_params), points, nowhere)
+             for crop, points in zip(crops, given, strict=True)]
+    results = Reconstructor(face_model, MeshRenderer(), None, 30, CPU.device)(faces)
+    for result, points, expected in zip(results, given, landmarks, strict=True):
+        assert np.abs((result.landmarks - points).mean(0)).max() < 0.1
+        coeffs = torch.cat([torch.from_numpy(part) for part in result.coefficients.values()])
+        assert (face_model.landmarks(coeffs[None])[0] - expected).mean(0).abs().max() < 0.1
 
 
 def test_what_a_photo_does_not_show_goes_to_the_mean(fitter, face_model, photos, landmarks, truth):

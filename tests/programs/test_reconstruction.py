@@ -125,7 +125,8 @@ def test_a_turned_photo_gives_the_same_face_turned(reconstruct, tmp_path, name, 
     for turns in range(4):
         Image.fromarray(np.rot90(photo, turns)).save(folder / f"{turns}.png")
         np.savetxt(folder / "detections" / f"{turns}.txt", turn_points(points, size, -turns))   # -: y is down here
-    done, results = reconstruct(folder, f"--fit_iters={fit_iters}", name=name, epoch=epoch)
+    # One face a batch: rounding depends on a face's place in the batch, and Adam's steps enlarge such differences.
+    done, results = reconstruct(folder, f"--fit_iters={fit_iters}", "--batch_size=1", name=name, epoch=epoch)
     assert done.returncode == 0, done.stderr
     upright = loadmat(results / "0.mat")
     crop, overlay = crop_and_overlay(results / "0.png")
