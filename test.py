@@ -55,7 +55,7 @@ def reconstruct_folder(options: Namespace) -> int:
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
     try:
-        photos = processes.gather(list_photos(options.img_folder))[0]
+        photos = processes.gather(list_photos(options.img_folder))[0]   # all processes use the list of the first one
         reconstructor = build_reconstructor(options, processes.device)
         results_folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
                           / f"epoch_{options.epoch}_000000")
@@ -70,10 +70,11 @@ def reconstruct_folder(options: Namespace) -> int:
         share = [path for path in photos if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                              options.detector, options.verbose)
-        workers = processes.workers(options.num_threads)
-        for others in processes.gather(reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
-                                                          workers, options.verbose, quiet=not processes.is_first)):
-            left_out |= others
+        left_out_here = reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
+                                           processes.workers(options.num_threads), options.verbose,
+                                           quiet=not processes.is_first)
+        for left_out_of_process in processes.gather(left_out_here):
+            left_out |= left_out_of_process
 
         if processes.is_first:
             if left_out:
