@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from datasets.photo_folder import PhotoFolder, attention_mask
 from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
-from models.coordinates import CROP_SIZE, flip_y, projection_to_crop
+from models.coordinates import CROP_SIZE, flip_y, projection_to_crop, turn_points, turn_trans_params
 from models.fitting import FIT_WEIGHTS, Fitter
 from models.losses import gamma_loss, reflectance_loss
 from models.reconstruction import Reconstructor
@@ -126,17 +126,25 @@ def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
     assert (near < far / 5).all(), (near, far)
 
 
-@pytest.mark.parametrize("trans_params", [(500, 400, 0.63, 251.7, 204.2), (331, 287, 1.37, 160.1, 140.9)])
-def test_a_fit_puts_the_landmarks_on_the_pixels_that_show_them(face_model, photos, landmarks, trans_params):
+@pytest.mark.parametrize("trans_params, turns", [
+    ((500, 400, 0.63, 251.7, 204.2), 0), ((331, 287, 1.37, 160.1, 140.9), 0), ((500, 400, 0.63, 251.7, 204.2), 1)])
+def test_a_fit_puts_the_landmarks_on_the_pixels_that_show_them(face_model, photos, landmarks, trans_params, turns):
     crops = (255 * photos).byte().permute(0, 2, 3, 1).numpy()
-    given = [projection_to_crop(points, trans_params) for points in landmarks.double().numpy()]   # as they are rendered
     nowhere = np.zeros((CROP_SIZE, CROP_SIZE), np.uint8)
-    faces = [AlignedFace(Path(), "", crop, np.array(trans_params), points, nowhere)
-             for crop, points in zip(crops, given, strict=True)]
+
+    def aligned(crop, rendered):
+        """The face lies in the photo where the crop shows it rendered, and is upright after so many quarter turns."""
+        given = turn_points(projection_to_crop(rendered, trans_params), (CROP_SIZE, CROP_SIZE), -turns)
+        return AlignedFace(Path(), "", np.rot90(crop, -turns), turn_trans_params(trans_params, -turns), given, nowhere,
+                           turns)
+
+    faces = [aligned(crop, rendered.double().numpy()) for crop, rendered in zip(crops, landmarks, strict=True)]
     results = Reconstructor(face_model, MeshRenderer(), None, 30, CPU.device)(faces)
-    for result, points, expected in zip(results, given, landmarks, strict=True):
-        assert np.abs((result.landmarks - points).mean(0)).max() < 0.1
+    for face, result, rendered in zip(faces, results, landmarks, strict=True):
+        assert np.abs((result.landmarks - face.landmarks).mean(0)).max() < 0.1
         coeffs = torch.cat([torch.from_numpy(part) for part in result.coefficients.values()])
+        # Projections turn about (112, 112), the middle of a picture of 225 px.
+        expected = turn_points(rendered, (CROP_SIZE + 1, CROP_SIZE + 1), -turns)
         assert (face_model.landmarks(coeffs[None])[0] - expected).mean(0).abs().max() < 0.1
 
 
