@@ -17,6 +17,7 @@ from util.files import InputError
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "face_networks"
 FINDER_SIZE, MESH_SIZE, EYE_SIZE = 192, 192, 64   # px, sides of the pictures that the networks take
 _CELL = 4         # px, side of the cells of the picture, each of which gives one candidate for a face
+_CELL_CENTERS = (np.argwhere(np.ones(2 * [FINDER_SIZE // _CELL]))[:, ::-1] + 0.5) * _CELL - 0.5   # (C, 2) px
 _EYE_POINTS = 71  # the contour, and points round it, which are less exact than those of the mesh
 
 
@@ -32,10 +33,9 @@ def find_faces(picture: np.ndarray) -> Candidates:
     """Find faces from about 18 to 100 px wide in a picture (192, 192, 3)."""
     scores, boxes = _run("face_detection_full_range.tflite", picture.astype(np.float32) / 127.5 - 1,
                          ("reshaped_classifier_face_4", "reshaped_regressor_face_4"))
-    cells = (np.stack(np.meshgrid(*2 * [np.arange(FINDER_SIZE // _CELL)]), -1).reshape(-1, 1, 2) + 0.5) * _CELL - 0.5
     points = boxes.reshape(-1, 8, 2)   # centre, size, left eye, right eye, nose tip, mouth, left ear, right ear
-    eyes = cells + points[:, 2:4]
-    return Candidates(_sigmoid(scores.ravel()), cells[:, 0] + points[:, 0], points[:, 1].max(1), eyes)
+    eyes = _CELL_CENTERS[:, None] + points[:, 2:4]
+    return Candidates(_sigmoid(scores.ravel()), _CELL_CENTERS + points[:, 0], points[:, 1].max(1), eyes)
 
 
 def face_mesh(picture: np.ndarray) -> tuple[np.ndarray, float]:

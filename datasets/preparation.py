@@ -20,7 +20,7 @@ from util.files import InputError, atomic_write
 MOST_ENLARGED = 4   # times, from photo to crop: a smaller face shows too few details
 # Shares of the crop and of the landmarks that may lie outside the photo. The crop of a photo that shows nothing but the
 # face is about half outside.
-MOST_OUTSIDE, MOST_POINTS_OUTSIDE = 0.65, 0.25
+MOST_OUTSIDE, MOST_POINTS_OUTSIDE = 0.65, 0.15
 
 
 class Outcome(NamedTuple):

@@ -4,7 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from datasets.alignment import share_outside
 from datasets.face_detection import face_detector
 from datasets.frozen_landmarks import FrozenLandmarkDetector
 from datasets.photo_folder import FacePoints, Photo, PhotoFolder, batches, find_landmarks, name_collisions
@@ -57,6 +59,23 @@ def test_an_unexpected_error_leaves_the_photo_out_and_verbose_adds_its_traceback
     photo = folder[0]
     assert photo.problem == f"{EXAMPLE}: ZeroDivisionError: by chance"
     assert ("in fail" in photo.remark) == verbose
+
+
+@pytest.mark.parametrize("columns, is_cut", [(slice(None), False), (slice(195, None), True)])
+def test_a_face_that_the_edge_cuts_is_remarked(tmp_path, columns, is_cut):
+    photo = read_photo(ROOT / "datasets" / "examples" / "astronaut.png")[:, columns]
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    read = PhotoFolder([tmp_path / "a.png"])[0]
+    assert len(read.faces) == 1 and ("the edge of the photo cuts the face" in read.remark) == is_cut
+
+
+def test_a_face_with_much_of_its_crop_outside_is_remarked(tmp_path):
+    photo = read_photo(ROOT / "datasets" / "examples" / "astronaut.png")[65:180, 178:272]   # nothing but the face
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    face, = PhotoFolder([tmp_path / "a.png"])[0].faces
+    assert share_outside(face.trans_params) == pytest.approx((face.crop == 0).all(2).mean(), abs=0.02)
+    assert share_outside(face.trans_params) > 1 / 3
+    assert "the edge of the photo" in PhotoFolder([tmp_path / "a.png"])[0].remark
 
 
 def photo_of(name: str, faces: int) -> Photo:

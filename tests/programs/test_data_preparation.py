@@ -224,6 +224,7 @@ def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
     add_photo(folder, "good.jpg")
     add_photo(folder, "tiny.png", FACE / 10, size=(600, 800))
     add_photo(folder, "outside.png", FACE + [150, 0])
+    add_photo(folder, "cut.png", FACE - [five_points(FACE)[:, 0].min(), 0])   # eyes, nose and mouth are just inside
     add_photo(folder, "line.png", FACE * [1, 0])
     add_photo(folder, "points67.png", FACE[:67])
     add_photo(folder, "words.png").parent.joinpath("landmarks", "words.txt").write_text("left eye, right eye")
@@ -241,7 +242,7 @@ def test_bad_photos_are_named_and_the_others_done(root, prepare, capsys):
     assert prepare("--img_folder", "photos") == 1
     assert masks_listed(root) == ["photos/mask/good.png"]
     assert {path: content for path, content in written(folder).items() if path in users} == users
-    reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224",
+    reasons = {"tiny": "too small", "outside": "lie outside the photo of 224 x 224", "cut": "too much of the face",
                "line": "not have the shape of a face", "points67": "has 67 points",
                "words": "two numbers in each line", "noface": "no face found",
                "detections4": "has 4 points", "empty": "not a photo", "text": "not a photo", "broken": "cannot read",
