@@ -102,11 +102,11 @@ def two_hosts():
     def ip(arguments: str):
         subprocess.run(["ip", *arguments.split()], check=True)
 
-    hosts = ["train0", "train1"]
+    hosts = [f"train{os.getpid()}-{number}" for number in range(2)]   # names that no earlier run has left behind
     try:
         for host in hosts:
             ip(f"netns add {host}")
-        ip("link add wire0 netns train0 type veth peer name wire1 netns train1")
+        ip(f"link add wire0 netns {hosts[0]} type veth peer name wire1 netns {hosts[1]}")
         for number, host in enumerate(hosts):
             ip(f"-n {host} addr add 10.77.0.{number + 1}/24 dev wire{number}")
             ip(f"-n {host} link set wire{number} up")
