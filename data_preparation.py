@@ -5,7 +5,8 @@
     torchrun --nproc_per_node=4 data_preparation.py --img_folder A   the same work, shared by 4 processes
 
 datasets/README.md describes all files that it reads and writes. A second run prepares only photos that are new or have
-changed. Exit status: 0 if every photo was prepared, 1 if photos were left out, 2 if it could not start or go on.
+changed. Exit status: 0 if every photo was prepared, 1 if photos were left out, 2 if it could not start or go on,
+128 + n if signal n has stopped it.
 """
 import argparse
 import math
@@ -14,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from options.preparation import parse
+from util.command import run_command, safe_output
 
 # All other modules are imported after the options are parsed, so that --help and wrong options are answered at once.
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 def main() -> int:
     options = parse()
-    from util.command import run_command
     return run_command(lambda: prepare_folders(options), options.verbose)
 
 
@@ -121,4 +122,5 @@ def finish_folder(folder: "TrainingFolder", written: int):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with safe_output():
+        sys.exit(main())

@@ -7,7 +7,8 @@
 
 Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/. If photos
 were left out, skipped.txt in that folder says which and why.
-Exit status: 0 if everything was done, 1 if something was left out, 2 if it could not start or go on.
+Exit status: 0 if everything was done, 1 if something was left out, 2 if it could not start or go on, 128 + n if signal
+n has stopped it.
 """
 import os
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options.testing import parse
+from util.command import run_command, safe_output
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,6 @@ def main() -> int:
     options = parse()
     # Importing PyTorch takes seconds. All functions here import what they need, so that --help and wrong options answer
     # at once.
-    from util.command import run_command
     from util.distributed import run_on_gpus
     return run_command(lambda: run_on_gpus(lambda: reconstruct_folder(options), options.gpu_ids, options.use_ddp),
                        options.verbose)
@@ -158,4 +159,5 @@ def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with safe_output():
+        sys.exit(main())

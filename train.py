@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options.training import parse
+from util.command import run_command, safe_output
 
 if TYPE_CHECKING:
     from datasets.training_batches import PhotoLoader
@@ -43,7 +44,6 @@ def main() -> int:
     options = parse()
     # Importing PyTorch takes seconds. All functions here import what they need, so that --help and wrong options answer
     # at once.
-    from util.command import run_command
     from util.distributed import run_on_gpus
     return run_command(lambda: run_on_gpus(lambda: train(options), options.gpu_ids, options.use_ddp), options.verbose)
 
@@ -191,4 +191,5 @@ def command_to_continue(options: Namespace) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with safe_output():
+        sys.exit(main())

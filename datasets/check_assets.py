@@ -19,6 +19,7 @@ from models.face_model_files import load_face_model_data
 from models.recognition import load_recognition
 from models.regressor import Regressor, backbone_of
 from util import assets
+from util.command import safe_output
 from util.files import InputError
 from util.mat_files import read_mat
 
@@ -110,4 +111,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with safe_output():
+        main()

@@ -23,9 +23,9 @@ from datasets.sampling import EpochBatches
 from datasets.training_photos import CollatedSamples, TrainingPhotos, collate
 from models.coefficients import SIZE
 from models.records import Batch
-from util.command import ignore_signals
 from util.distributed import Processes
 from util.files import InputError
+from util.readers import start_reader
 
 MOST_UNREADABLE = 0.01   # the share of the training photos that may be unreadable; one photo is always allowed
 RENDERED_AHEAD = 2       # batches
@@ -42,7 +42,7 @@ class PhotoLoader:
         """The batches of these keys. Raises InputError if too many photos in a row cannot be read."""
         loader = DataLoader(photos, batch_sampler=keys, collate_fn=collate,
                             num_workers=self.processes.workers(self.num_workers),
-                            pin_memory=self.processes.device.type == "cuda", worker_init_fn=ignore_signals)
+                            pin_memory=self.processes.device.type == "cuda", worker_init_fn=start_reader)
         try:
             for samples in loader:
                 yield to_batch(samples, self.processes.device, self.image_size)

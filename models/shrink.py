@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from models.checkpoints import build_regressor, load_checkpoint, trained_camera, trained_with
+from util.command import safe_output
 from util.files import InputError, atomic_write
 
 
@@ -46,4 +47,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with safe_output():
+        sys.exit(main())

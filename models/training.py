@@ -1,4 +1,5 @@
 """The loop of a training over epochs and batches, with validation, log and checkpoints."""
+import contextlib
 import math
 import signal
 import time
@@ -19,6 +20,7 @@ from models.face_rendering import render_over
 from models.objective import Objective
 from models.records import Batch
 from models.training_step import TrainingStep
+from util.command import handle_stop_signals
 from util.distributed import Processes
 from util.files import InputError, remove_remnants, write_lines
 from util.progress import Progress
@@ -77,7 +79,7 @@ class Trainer:
         self.recorded_options, self.command_to_continue = recorded_options, command_to_continue
 
     def run(self) -> int:
-        """Train up to the last epoch, or until SIGINT or SIGTERM arrives.
+        """Train up to the last epoch, or until a signal stops it.
 
         Returns the exit status: 0, 1 if photos could not be read, 128 + n after signal n. Raises InputError.
         """
@@ -86,13 +88,13 @@ class Trainer:
             self.prepare_folder()
         if state.epoch > course.n_epochs:
             self.processes.say(f"all {course.n_epochs} epochs are done; a larger --n_epochs goes on")
-        with StopSignal() as stop, self.open_log() as log:
+        with StopSignal.noted() as stop, self.open_log() as log:
             while state.epoch <= course.n_epochs:
                 if self.run_epoch(log, stop):
                     self.save_latest()
                     self.list_unreadable()
                     self.processes.say(f"stopped by a signal; {self.command_to_continue} continues")
-                    return 128 + (stop.signal or signal.SIGTERM)   # 0 if only another process has received it
+                    return 128 + (stop.number or signal.SIGTERM)   # 0 if only another process has received it
                 losses = self.evaluate(log)
                 follows_losses = isinstance(state.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
                 state.scheduler.step(*[losses["all"]] if follows_losses else [])
@@ -137,7 +139,7 @@ class Trainer:
                     self.evaluate(log)
                 if self.is_due(course.save_latest_freq):
                     self.save_latest()
-                if self.processes.any(stop.signal):
+                if self.processes.any(stop.number):
                     return True
             self.report(log, meter)
         return False
@@ -217,21 +219,19 @@ def draw_predictions(batch: Batch, coeffs: torch.Tensor, objective: Objective) -
                                                   face.landmarks.cpu().numpy(), strict=True)]
 
 
+@dataclass
 class StopSignal:
-    """Within a `with` block, notes SIGINT and SIGTERM instead of ending the program, so that a step can be finished
-    and saved. A second signal of the same kind ends the program."""
+    """Tells whether a signal has arrived that stops the training."""
+    number: int = 0   # of the signal that has arrived
 
-    def __init__(self):
-        self.signal = 0   # the number of the signal that has arrived
+    def note(self, number: int):
+        self.number = number
 
-    def __enter__(self) -> "StopSignal":
-        self.handlers = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def note(self, number: int, _):
-        self.signal = number
-        signal.signal(number, self.handlers[number])
-
-    def __exit__(self, *_):
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
+    @classmethod
+    @contextlib.contextmanager
+    def noted(cls) -> Iterator["StopSignal"]:
+        """In this block, signals are only noted, so that a step can be finished and saved. A second Ctrl-C ends the
+        program at once."""
+        stop = cls()
+        with handle_stop_signals(stop.note):
+            yield stop

@@ -1,9 +1,13 @@
 """Reads the items of a dataset in worker processes."""
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Iterable
 
 from torch.utils.data import DataLoader, Dataset
 
-from util.command import ignore_signals
+from util.command import STOP_SIGNALS
 
 
 def read_in_processes(dataset: Dataset, workers: int, in_order: bool = True) -> Iterable:
@@ -13,9 +17,25 @@ def read_in_processes(dataset: Dataset, workers: int, in_order: bool = True) -> 
     else each one as soon as it is read.
     """
     return DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=no_collate,
-                      worker_init_fn=ignore_signals, in_order=in_order)
+                      worker_init_fn=start_reader, in_order=in_order)
 
 
 def no_collate(item: object) -> object:
     """Returns the item as it is. Without this, the DataLoader turns its arrays into tensors."""
     return item
+
+
+def start_reader(_):
+    """Prepare this process, which a DataLoader has started to read items.
+
+    It ignores the signals that stop a program: they are often sent to all processes of a program, but the first one
+    must end the others. If the first one is gone, whatever has ended it, this process ends too.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)   # sys.exit would wait until the parent takes what was read
