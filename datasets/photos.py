@@ -1,6 +1,8 @@
 """Finds and reads photos."""
+import re
 import struct
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,19 @@ from PIL import Image
 
 from util.files import InputError
 
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
-            ".pgm", ".jp2", ".avif"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif",
+            ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".jpx", ".jpf", ".j2k", ".avif", ".tga", ".psd", ".qoi",
+            ".pcx", ".sgi", ".ras"}
 HEIC = {".heic", ".heif"}   # Pillow can't read them; they are listed so that each gets a message that says so
+# Photos that cannot be read: raw images of cameras, of which Pillow finds no more than a small preview, and others.
+OTHER_SUFFIXES = {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf",
+                  ".pef", ".rwl", ".3fr", ".iiq", ".x3f", ".kdc", ".dcr", ".erf", ".mrw", ".mos", ".mef", ".srw",
+                  ".raw", ".jxl", ".jxr", ".exr", ".hdr", ".xcf"}
+NO_PHOTOS = {".txt", ".pts", ".json"}   # there may be one for each photo; they are not looked into, which takes time
+BESIDE_PHOTOS = {"detections", "landmarks", "mask", "vis"}   # folders of files that belong to the photos beside them
+# How picture files begin: JPEG, PNG, GIF, TIFF, WebP, AVIF and HEIC, JPEG 2000, Photoshop
+_BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:avif|heic|heix|mif1)|"
+                        rb"\0\0\0\x0cjP  |8BPS", re.DOTALL)
 MAX_PIXELS = 500_000_000
 _PILLOW_LIMIT = threading.Lock()   # held while Pillow's own limit is changed
 
@@ -31,9 +43,8 @@ BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Key
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The photos in a folder, sorted by name: files of all common image types, and of HEIC.
+    """The photos in a folder, sorted by name: everything that `is_photo` takes for one. Subfolders are left out.
 
-    Suffixes may be in upper or lower case. Subfolders and hidden files are left out.
     Raises InputError if the folder is missing, is not a folder, cannot be read, or has no photo.
     """
     folder = Path(folder)
@@ -42,13 +53,82 @@ def list_photos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
     try:
-        photos = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES | HEIC
-                        and not path.name.startswith(".") and path.is_file())
+        photos = sorted(filter(is_photo, folder.iterdir()))
     except OSError as error:
         raise InputError(f"cannot read the photo folder {folder}: {error.strerror}") from error
     if not photos:
-        raise InputError(f"no photos in {folder}: looked for {' '.join(sorted(SUFFIXES))}, not in subfolders")
+        raise InputError(f"no photos in {folder}: looked for {' '.join(sorted(SUFFIXES))}, not in subfolders. "
+                         f"{remark_on_unread_photos(folder)}".rstrip(". "))
     return photos
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a path is that of a photo to read, or of one that shall be reported as unreadable.
+
+    The suffix decides, in upper or lower case. Links to files that do not exist count, hidden files do not. A file
+    without a suffix is a photo if it begins like one.
+    """
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() in SUFFIXES | HEIC:
+        return path.is_file() or _is_broken_link(path)
+    return not path.suffix and _begins_like_a_photo(path)
+
+
+def remark_on_unread_photos(folder: Path, subfolders: bool = True) -> str:
+    """One line about the photos in a folder that are not read, with their number, or "" if there are none.
+
+    These are files that cannot be read, files with an unusual suffix that begin like a picture, and photos in
+    subfolders (not looked for without `subfolders`). Raises OSError.
+    """
+    files, inside = [], Counter()
+    for path in folder.iterdir():
+        if path.name.startswith(".") or is_photo(path):
+            continue
+        if path.is_dir():
+            if subfolders and path.name not in BESIDE_PHOTOS:
+                inside[f"in {path.name}"] = sum(Path(name).suffix.lower() in SUFFIXES | HEIC | OTHER_SUFFIXES
+                                           for name in _names_in(path))
+        elif path.suffix in NO_PHOTOS:
+            continue
+        elif path.suffix.lower() in OTHER_SUFFIXES or _begins_like_a_photo(path):
+            files.append(path)
+    kinds, inside, remark = Counter(path.suffix.lower() for path in files), +inside, ""
+    if files:
+        remark = (f"{folder}: photos that cannot be read: {_counts(kinds)}, for example {min(files).name}. Convert "
+                  "them to JPEG or PNG. ")
+    if inside:
+        remark += (f"{folder}: photos in subfolders are not read: {_counts(inside)}. Name these folders with "
+                   "--img_folder to read them.")
+    return remark.strip()
+
+
+def _counts(counter: Counter) -> str:
+    """The three most common things and how often they occur, as "12 .cr2, 3 .jxl, 1 .svg and 5 others"."""
+    first = counter.most_common(3)
+    others = counter.total() - sum(count for _, count in first)
+    return ", ".join(f"{count} {name}" for name, count in first) + f" and {others} others" * (others > 0)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:   # a folder that may not be opened
+        return []
+
+
+def _is_broken_link(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _begins_like_a_photo(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return _BEGINNING.match(file.read(16)) is not None
+    except OSError:
+        return False
 
 
 def open_image(path: Path) -> Image.Image:
@@ -83,7 +163,8 @@ def read_photo(path: Path, reduce: int = 1) -> np.ndarray:
             if drafted is None and reduce > 1:
                 image = image.reduce(reduce)
     except FileNotFoundError as error:
-        raise InputError(f"the photo {path} does not exist") from error
+        kind = "is a link to a file that does not exist" if _is_broken_link(path) else "does not exist"
+        raise InputError(f"the photo {path} {kind}") from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{path} is not a photo that can be read (HEIC cannot): "
                          "convert it to JPEG or PNG first") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets import face_points
-from datasets.photos import SUFFIXES, list_photos
+from datasets.photos import SUFFIXES, list_photos, remark_on_unread_photos
 from datasets.preparation_masks import MaskOrigin, checksum, photo_has_changed, read_origin
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.files import InputError, remove_remnants
@@ -98,7 +98,8 @@ def plan_folder(path: Path, overwrite: bool) -> TrainingFolder:
                 to_prepare.append(names)
     unused = [f"{LANDMARKS}/{name}" for name in landmarks - {names.landmarks for names in files.values()}]
     unused += [f"{MASKS}/{name}" for name in masks - {names.mask for names in files.values()}]
-    remarks = [remark_on_unused(path, unused), face_points.remark_on_unused_files(path, photos)]
+    remarks = [remark_on_unread_photos(path), remark_on_unused(path, unused),
+               face_points.remark_on_unused_files(path, photos)]
     return TrainingFolder(path, files, to_prepare, left_out, "\n".join(filter(None, remarks)))
 
 

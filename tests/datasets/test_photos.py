@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.photos import list_photos, photo_size, read_photo
+from datasets.photos import list_photos, photo_size, read_photo, remark_on_unread_photos
 from tests.helpers import ROOT
 from util.files import InputError, atomic_write
 
@@ -56,7 +56,7 @@ def test_lists_every_image_type_in_any_case_sorted(tmp_path, picture):
 
 
 def test_folders_without_photos_are_refused(tmp_path):
-    with pytest.raises(InputError, match="no photos in .*empty: looked for .avif .bmp .gif .jfif"):
+    with pytest.raises(InputError, match="no photos in .*empty: looked for .apng .avif .bmp .dib .gif"):
         (tmp_path / "empty").mkdir()
         list_photos(tmp_path / "empty")
     with pytest.raises(InputError, match="missing does not exist"):
@@ -66,7 +66,33 @@ def test_folders_without_photos_are_refused(tmp_path):
         list_photos(tmp_path / "file.png")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm"])
+def test_photos_without_a_suffix_and_links_to_nowhere_are_listed(tmp_path, picture):
+    save(picture, tmp_path / "a.jpg").rename(tmp_path / "a")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "README").write_text("no photo")
+    assert list_photos(tmp_path) == [tmp_path / "a", tmp_path / "b.jpg"]
+    assert read_photo(tmp_path / "a").shape == picture.shape
+    with pytest.raises(InputError, match="b.jpg is a link to a file that does not exist"):
+        read_photo(tmp_path / "b.jpg")
+    assert not remark_on_unread_photos(tmp_path)
+
+
+def test_photos_that_cannot_be_read_are_counted(tmp_path, picture):
+    for name in ("1.CR2", "2.cr2", "3.jxl"):
+        (tmp_path / name).write_bytes(b"II*\0")   # a preview could be read, but not the photo
+    save(picture, tmp_path / "4.png").rename(tmp_path / "4.png~")
+    for folder in ("more", "mask", ".hidden"):
+        (tmp_path / folder).mkdir()
+        save(picture, tmp_path / folder / "5.png")
+    with pytest.raises(InputError, match=r"no photos in .*: 2 .cr2, 1 .jxl, 1 .png~, for example 1.CR2.*: 1 in more\."):
+        list_photos(tmp_path)
+    save(picture, tmp_path / "6.png")
+    assert list_photos(tmp_path) == [tmp_path / "6.png"]
+    assert "1 .png~" in remark_on_unread_photos(tmp_path) and "1 in more." in remark_on_unread_photos(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".apng", ".bmp", ".dib", ".tif", ".ppm", ".pnm", ".tga", ".qoi", ".pcx",
+                                    ".sgi", ".j2k"])
 def test_lossless_rgb_is_exact(tmp_path, picture, suffix):
     photo = read_photo(save(picture, tmp_path / f"photo{suffix}"))
     assert photo.dtype == np.uint8 and photo.flags.writeable and (photo == picture).all()
