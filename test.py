@@ -1,12 +1,12 @@
-"""Reconstructs the 3D faces in a folder of photos.
+"""Reconstructs the 3D faces in photos.
 
     python test.py --name=open_face --epoch=20 --img_folder=DIR     with the network checkpoints/open_face/epoch_20.pth
     python test.py --epoch=0 --fit_iters=100 --img_folder=DIR       without a network, by a fit to each photo
     python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
     torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos
 
-Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/. If photos
-were left out, skipped.txt in that folder says which and why.
+Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, or to
+--results_dir. If photos were left out, skipped.txt in that folder says which and why.
 Exit status: 0 if everything was done, 1 if something was left out, 2 if it could not start or go on, 128 + n if signal
 n has stopped it.
 """
@@ -24,6 +24,7 @@ from util.command import run_command, safe_output
 if TYPE_CHECKING:
     import torch
 
+    from datasets.photo_choice import ChosenPhotos
     from datasets.photo_folder import PhotoFolder
     from models.reconstruction import Reconstructor
     from util.progress import Progress
@@ -42,35 +43,33 @@ def main() -> int:
 
 
 def reconstruct_folder(options: Namespace) -> int:
-    """Reconstruct the photos of a folder. Returns the exit status: 1 if photos were left out, or 0.
+    """Reconstruct the photos that the options name. Returns the exit status: 1 if photos were left out, or 0.
 
     Under torchrun, every process runs this function and reconstructs its share of the photos.
     Raises InputError if the work cannot start or go on.
     """
     from datasets.face_points import remark_on_unused_files
+    from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
-    from datasets.photos import list_photos
-    from models.face_files import LEFT_OUT_FILE, make_results_folder
     from util.distributed import join_processes, leave_processes
-    from util.files import write_lines
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
     try:
-        photos = processes.gather(list_photos(options.img_folder))[0]   # all processes use the list of the first one
+        photos = choose_photos(options.img_folder, options.recursive)
+        photos = processes.gather(photos)[0]   # all processes use the list of the first one
         reconstructor = build_reconstructor(options, processes.device)
-        results_folder = (options.checkpoints_dir / options.name / "results" / options.img_folder.resolve().name
-                          / f"epoch_{options.epoch}_000000")
-        make_results_folder(results_folder)
+        results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
 
-        left_out = name_collisions(photos)
+        left_out = name_collisions(photos.paths)
         if processes.is_first:
             for reason in left_out.values():
                 print(f"left out: {reason}", file=sys.stderr)
-            if not options.all_faces and (remark := remark_on_unused_files(options.img_folder, photos)):
-                print(remark, file=sys.stderr)
-        share = [path for path in photos if path not in left_out][processes.rank::processes.size]
+            for folder in photos.folders if not options.all_faces else []:
+                if remark := remark_on_unused_files(folder, [path for path in photos.paths if path.parent == folder]):
+                    print(remark, file=sys.stderr)
+        share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
-                             options.detector, options.verbose)
+                             options.detector, options.verbose, photos.root)
         left_out_here = reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
                                            processes.workers(options.num_threads), options.verbose,
                                            quiet=not processes.is_first)
@@ -78,14 +77,32 @@ def reconstruct_folder(options: Namespace) -> int:
             left_out |= left_out_of_process
 
         if processes.is_first:
-            if left_out:
-                write_lines(results_folder / LEFT_OUT_FILE,
-                            [f"{path.name}: {reason}" for path, reason in sorted(left_out.items())])
-            print(f"{len(photos) - len(left_out)} of {len(photos)} photos done: {results_folder}")
+            report_left_out(left_out, photos.root, results_folder, start, options.all_faces)
+            print(f"{len(photos.paths) - len(left_out)} of {len(photos.paths)} photos done: {results_folder}")
         processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0
     finally:
         leave_processes()
     return 1 if left_out else 0
+
+
+def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bool) -> tuple[Path, float]:
+    """Choose and make the folder of results. Returns it, and the time of the start, see `make_results_folder`.
+
+    quiet: do not print a remark if the folder does not have the name of the folder of photos. Raises InputError.
+    """
+    from models.result_places import check_results_folder, choose_results_folder, make_results_folder
+
+    if options.results_dir:
+        marked = results_folder = options.results_dir
+        check_results_folder(results_folder, photos.source)
+    else:
+        results = options.checkpoints_dir / options.name / "results"
+        marked, remark = choose_results_folder(results, photos.source)
+        if remark and not quiet:
+            print(remark, file=sys.stderr)
+        results_folder = marked / f"epoch_{options.epoch}_000000"
+    photos.check_results(results_folder)
+    return results_folder, make_results_folder(results_folder, marked, photos.source)
 
 
 def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstructor":
@@ -148,6 +165,26 @@ def report(photo: Path, problem: str, remark: str, left_out: dict[Path, str], pr
         progress.say(f"left out: {problem}")
     if remark:
         progress.say(remark)
+
+
+def report_left_out(left_out: dict[Path, str], root: Path, results_folder: Path, start: float, all_faces: bool):
+    """Write skipped.txt, if photos were left out. It also names their results of earlier runs, which are still there.
+
+    left_out: the reason for each photo. root: of the photos. start: time of the start of this run, see
+    `make_results_folder`.
+    """
+    from models.result_places import LEFT_OUT_FILE, old_results
+    from util.files import write_lines
+
+    lines = []
+    for photo, reason in sorted(left_out.items()):
+        path = photo.relative_to(root)
+        old = old_results(results_folder, path.with_suffix(""), start, all_faces)
+        if old:
+            reason += f"; results of an earlier run are still there: {', '.join(file.name for file in old)}"
+        lines.append(f"{path}: {reason}")
+    if lines:
+        write_lines(results_folder / LEFT_OUT_FILE, lines)
 
 
 def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_out: dict[Path, str],

@@ -48,11 +48,14 @@ class PhotoFolder(Dataset):
     photos: paths. for_fit: also find the 68 landmarks and the attention mask of each face. all_faces: return every face
     that is found in a photo; otherwise the one of detections/, or the largest. lm_model: folder that may hold a
     TensorFlow landmark detector. detector: name of the face detector, of DETECTORS. verbose: add the trace of an
-    unexpected error to the photo's remark.
+    unexpected error to the photo's remark. root: the folder that the names of results are relative to; None: results
+    have the name of the photo alone.
     """
 
     def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
-                 lm_model: Path = Path("checkpoints/lm_model"), detector: str = "mediapipe", verbose: bool = False):
+                 lm_model: Path = Path("checkpoints/lm_model"), detector: str = "mediapipe", verbose: bool = False,
+                 root: Path | None = None):
+        self.root = root
         self.photos, self.for_fit, self.all_faces, self.verbose = photos, for_fit, all_faces, verbose
         self.detector = face_detector(detector)
         self.landmark_detector = landmark_detector(lm_model, self.detector) if for_fit else None
@@ -71,9 +74,10 @@ class PhotoFolder(Dataset):
         """Returns the photo's aligned faces. Raises InputError if the photo cannot be read or shows no face."""
         photo = read_photo(path)
         found, remark = find_faces(path, photo, self.detector, self.all_faces)
+        photo_name = path.relative_to(self.root or path.parent).with_suffix("").as_posix()
         faces, problems, remarks = [], [], [remark] if remark else []
         for number, face in enumerate(found):
-            name = f"{path.stem}_{number}" if self.all_faces else path.stem
+            name = f"{photo_name}_{number}" if self.all_faces else photo_name
             try:
                 faces.append(self.aligned(path, name, photo, face))
                 if (share_outside(faces[-1].trans_params) > MOST_OUTSIDE
@@ -134,12 +138,12 @@ def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], l
 
 def name_collisions(photos: list[Path]) -> dict[Path, str]:
     """Returns the photos whose results would overwrite those of an earlier photo in the list, with the reason to leave
-    each of them out. The names of results come from the photo's name without its suffix."""
-    first: dict[str, Path] = {}
+    each of them out. The names of results come from the photo's path without its suffix."""
+    first: dict[Path, Path] = {}
     for path in photos:
-        first.setdefault(path.stem, path)
-    return {path: f"{path}: its results would overwrite those of {first[path.stem].name}: rename one"
-            for path in photos if first[path.stem] != path}
+        first.setdefault(path.with_suffix(""), path)
+    return {path: f"{path}: its results would overwrite those of {first[path.with_suffix('')].name}: rename one"
+            for path in photos if first[path.with_suffix("")] != path}
 
 
 def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[str, str]:

@@ -52,14 +52,19 @@ def list_photos(folder: Path) -> list[Path]:
         raise InputError(f"the photo folder {folder} does not exist (looked in {Path.cwd()})")
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
-    try:
-        photos = sorted(filter(is_photo, folder.iterdir()))
-    except OSError as error:
-        raise InputError(f"cannot read the photo folder {folder}: {error.strerror}") from error
+    photos = photos_in(folder)
     if not photos:
         raise InputError(f"no photos in {folder}: looked for {' '.join(sorted(SUFFIXES))}, not in subfolders. "
                          f"{remark_on_unread_photos(folder)}".rstrip(". "))
     return photos
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Like `list_photos`, but the list may be empty. Raises InputError if the folder cannot be read."""
+    try:
+        return sorted(filter(is_photo, folder.iterdir()))
+    except OSError as error:
+        raise InputError(f"cannot read the photo folder {folder}: {error.strerror}") from error
 
 
 def is_photo(path: Path) -> bool:

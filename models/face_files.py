@@ -8,12 +8,11 @@ from scipy.io import savemat
 
 from models.coordinates import CROP_SIZE, flip_y
 from models.records import FaceResult
-from util.files import InputError, atomic_write, write_lines
+from util.files import atomic_write
 from util.obj_files import write_obj
 from util.pictures import write_png
 
 BLUE, RED = (0, 0, 255), (255, 0, 0)
-LEFT_OUT_FILE = "skipped.txt"   # in the folder of results: which photos were left out, and why
 
 
 class FaceWriter:
@@ -48,6 +47,7 @@ class FaceWriter:
 
 def write_face(folder: Path, result: FaceResult, triangles: np.ndarray):
     """Write the three files of a face: <name>.png, .obj and .mat. triangles: (F, 3) vertex indices from 0."""
+    (folder / result.name).parent.mkdir(parents=True, exist_ok=True)   # a name may have folders in it
     panel = draw_panel(result.crop, result.overlay, result.given_landmarks, result.landmarks)
     write_png(folder / f"{result.name}.png", panel)
     write_obj(folder / f"{result.name}.obj", result.vertices, result.colors, triangles)
@@ -79,17 +79,3 @@ def write_coefficients(path: Path, coefficients: dict[str, np.ndarray], landmark
     contents |= {"lm68": flip_y(landmarks, CROP_SIZE)[None], "trans_params": trans_params[None]}
     with atomic_write(path) as temporary:
         savemat(temporary, contents)
-
-
-def make_results_folder(folder: Path):
-    """Make the folder of results, and delete the list of photos that an earlier run left out.
-
-    Raises InputError if no file can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_lines(folder / LEFT_OUT_FILE, [])   # reports a folder that cannot be written to now, not after the work
-        (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write results to {folder}: {error.strerror}. Results go to --checkpoints_dir, which "
-                         "also holds the checkpoint: copy it to a folder that can be written to") from error

@@ -26,9 +26,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_model_options(parser)
     group = parser.add_argument_group("test")
     group.add_argument("--img_folder", type=Path, default=Path("datasets/examples"),
-                       help="The folder of photos. detections/<photo>.txt in it may hold the five points of the face "
-                            "(eyes, nose tip, mouth corners: x y in px, y down) or its 68 landmarks. Without such a "
-                            "file, the largest face that is found is reconstructed.")
+                       help="The photos: a folder of photos, a single photo, or a list of photos. detections/<photo>"
+                            ".txt beside a photo may hold the five points of the face (eyes, nose tip, mouth corners: "
+                            "x y in px, y down) or its 68 landmarks. Without such a file, the largest face that is "
+                            "found is reconstructed. A list is a text file <list>.txt with one path in each line; "
+                            "relative paths start at the folder of the list. Results keep the path of each photo "
+                            "relative to the folder that holds all photos of the list.")
+    add_flag(group, "--recursive", False,
+             "Takes the photos in all folders inside img_folder too. Results keep the path of each photo relative to "
+             "img_folder. Left out are hidden folders, folders of results, and folders named detections, landmarks, "
+             "mask or vis, which belong to the photos beside them.")
+    group.add_argument("--results_dir", type=Path, default=None,
+                       help="The folder of the results. Without this option it is "
+                            "checkpoints_dir/<name>/results/<folder>/epoch_<epoch>_000000. If the results of another "
+                            "folder of the same name are there, the name of the folder above is put before <folder>.")
     add_flag(group, "--all_faces", False,
              "Reconstructs every face that is found in a photo, largest first, as <photo>_0, <photo>_1, ... "
              "detections/ is not read.")

@@ -49,7 +49,7 @@ def test_help_of_the_reconstruction_shows_the_options_that_have_an_effect(capsys
     assert shown == {
         "name", "gpu_ids", "checkpoints_dir", "epoch", "suffix", "verbose", "use_ddp", "net_recon", "bfm_folder",
         "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "all_faces",
-        "fit_iters", "detector", "batch_size", "num_threads"}
+        "fit_iters", "detector", "batch_size", "num_threads", "recursive", "results_dir"}
 
 
 def test_the_reconstruction_accepts_options_without_effect():

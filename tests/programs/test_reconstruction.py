@@ -349,4 +349,4 @@ def test_a_results_folder_that_cannot_be_written(run_script, photos, tmp_path):
     done = run_script("test.py", "--epoch=0", "--fit_iters=1", f"--img_folder={photos}",
                       f"--checkpoints_dir={tmp_path / 'checkpoints'}")
     assert done.returncode == 2
-    assert "cannot write results" in done.stderr and "--checkpoints_dir" in done.stderr
+    assert "cannot write results" in done.stderr and "--results_dir" in done.stderr
