@@ -18,10 +18,10 @@ from PIL.PngImagePlugin import putchunk
 
 from datasets.photos import BROKEN, open_image, read_photo
 from datasets.skin_mask import skin_mask
+from datasets.training_photos import has_colours
 from util.files import InputError, atomic_write
 
 PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo crc32", "landmarks crc32"   # the keys of the two texts
-COLOUR_TOLERANCE = 16   # the red and blue of a grey picture differ by no more than this
 LEAST_WHITE = 32        # a mask with smaller values only has another range than 0..255: 0 and 1, or numbers of labels
 
 
@@ -95,9 +95,11 @@ def check_provided_mask(mask: Path, photo: np.ndarray):
         (height, width), (photo_height, photo_width) = pixels.shape[:2], photo.shape[:2]
         raise InputError(f"the mask {mask} has {width} x {height} pixels, but the upright photo has {photo_width} x "
                          f"{photo_height}. {advice}")
-    if np.abs(pixels[..., 0].astype(np.int16) - pixels[..., 2]).max() > COLOUR_TOLERANCE:
+    if has_colours(pixels):
         raise InputError(f"the mask {mask} has colours. A skin mask is grey: white where a pixel is certainly skin. "
                          f"{advice}")
-    if 0 < pixels.max() < LEAST_WHITE:
+    if not pixels.any():
+        raise InputError(f"the mask {mask} is black, which means that no pixel is skin. {advice}")
+    if pixels.max() < LEAST_WHITE:
         raise InputError(f"the largest value in the mask {mask} is {pixels.max()}. A skin mask has values up to 255, "
                          f"which stands for certainly skin. {advice}")

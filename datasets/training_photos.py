@@ -1,5 +1,7 @@
 """Reads the training samples of a datalist: photo, skin mask and 68 landmarks, aligned and augmented together."""
+import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from models.landmarks import COUNT, five_points
 from util.files import InputError
 
 MOST_REPLACED = 100   # so many unreadable samples in a row mean that the list itself is wrong
+COLOUR_TOLERANCE = 16   # the red and blue of a grey picture differ by no more than this
 FACE_IN_CROP = 150    # px: the larger side of the box round the landmarks, in a crop
 
 
@@ -68,22 +71,50 @@ def read_datalist(flist: Path, data_root: Path) -> Datalist:
     """Read a list of masks, as datalist/train/masks.txt, and images.txt and landmarks.txt beside it if they exist.
 
     Each list has one path a line, relative to data_root or absolute. Raises InputError if a list cannot be read or is
-    empty, or if the lists have different lengths.
+    empty, or if the lists do not name the same photos in the same order.
     """
     masks = _read_lines(flist)
     if not masks:
         raise InputError(f"the datalist {flist} is empty: let data_preparation.py write it from a folder of photos")
-    photos, landmarks = (_lines_beside(flist, name, len(masks)) for name in ("images.txt", "landmarks.txt"))
+    photos, landmarks = (_lines_beside(flist, masks, name) for name in ("images.txt", "landmarks.txt"))
     return Datalist(data_root, list(zip(photos, masks, landmarks, strict=True)))
 
 
-def _lines_beside(flist: Path, name: str, count: int) -> list[str]:
+def _lines_beside(flist: Path, masks: list[str], name: str) -> list[str]:
+    """The lines of the list `name` beside the list of masks, or empty ones if there is no such list.
+
+    Raises InputError unless each line names a file of the same photo as the line of the masks.
+    """
     path = flist.with_name(name)
-    lines = _read_lines(path) if path.exists() else [""] * count
-    if len(lines) != count:
-        raise InputError(f"{path} has {len(lines)} lines, {flist} has {count}: line by line they must name the same "
-                         "photos; let data_preparation.py write them anew")
+    if not path.exists():
+        return [""] * len(masks)
+    lines = _read_lines(path)
+    advice = "line by line they must name files of the same photo; let data_preparation.py write them anew"
+    if len(lines) != len(masks):
+        raise InputError(f"{path} has {len(lines)} lines, {flist} has {len(masks)}: {advice}")
+    places = [_folder_and_name(mask) for mask in masks]
+    folders = {folder for folder, _ in places}
+    for line, mask, (mask_folder, mask_name) in zip(lines, masks, places, strict=True):
+        folder, name = _folder_and_name(line)
+        if name != mask_name or (folder != mask_folder and folder in folders):
+            raise InputError(f"{path} names {line} where {flist} names {mask}: {advice}")
+        if line == mask:
+            raise InputError(f"{path} and {flist} both name {line}, but a photo is not its own mask: let "
+                             "data_preparation.py write the lists anew")
     return lines
+
+
+def _folder_and_name(path: str) -> tuple[str, str]:
+    """The folder of the photo that a path in a list belongs to, and its name without suffix. To A/mask/x.png and
+    A/landmarks/x.txt belongs a photo x in A. A Path would take several times as long."""
+    folder, _, name = path.replace(os.sep, "/").rpartition("/")
+    return _photo_folder(folder), name.rpartition(".")[0] or name
+
+
+@cache
+def _photo_folder(folder: str) -> str:
+    parts = [part for part in folder.split("/") if part != "."]
+    return "/".join(parts[:-1] if parts[-1:] in (["mask"], ["landmarks"]) else parts)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -207,4 +238,12 @@ def read_mask(path: Path, reduce: int = 1) -> np.ndarray:
     """
     if not path.exists():
         raise InputError(f"the mask {path} does not exist: let data_preparation.py make it")
-    return read_photo(path, reduce)[..., 0]
+    pixels = read_photo(path, reduce)
+    if has_colours(pixels[::4, ::4]):   # few pixels, which takes no time
+        raise InputError(f"the mask {path} has colours, but a skin mask is grey: does the list of masks name photos?")
+    return pixels[..., 0]
+
+
+def has_colours(pixels: np.ndarray) -> bool:
+    """Whether pixels (H, W, 3) uint8 RGB are not all grey."""
+    return np.abs(pixels[..., 0].astype(np.int16) - pixels[..., 2]).max() > COLOUR_TOLERANCE

@@ -97,6 +97,31 @@ def test_unusable_datalists_are_refused(tmp_path):
         read_datalist(flist, tmp_path)
 
 
+@pytest.mark.parametrize("name, lines, message", [
+    ("landmarks.txt", ["a/landmarks/y.txt", "a/landmarks/x.txt", "b/landmarks/x.txt"], "names a/landmarks/y.txt where"),
+    ("landmarks.txt", ["a/landmarks/x.txt", "b/landmarks/x.txt", "a/landmarks/y.txt"], "names b/landmarks/x.txt where"),
+    ("landmarks.txt", ["b/landmarks/x.txt", "a/landmarks/y.txt", "./a/landmarks/x.txt"], "names b/landmarks/x.txt"),
+    ("images.txt", ["b/x.jpg", "a/y.jpg", "a/x.jpg"], "names b/x.jpg where .*masks.txt names a/mask/x.png"),
+    ("images.txt", ["a/mask/x.png", "a/mask/y.png", "b/mask/x.png"], "both name a/mask/x.png"),
+    ("images.txt", ["./a/x.jpg", "/c/y.tif", "b/images/x"], None)])
+def test_lists_that_do_not_belong_together_are_refused(tmp_path, name, lines, message):
+    flist = tmp_path / "masks.txt"
+    flist.write_text("a/mask/x.png\na/mask/y.png\nb/mask/x.png\n")
+    (tmp_path / name).write_text("\n".join(lines))
+    if message is None:
+        assert len(read_datalist(flist, tmp_path)) == 3
+    else:
+        with pytest.raises(InputError, match=f"{name} .*{message}"):
+            read_datalist(flist, tmp_path)
+
+
+def test_a_photo_in_the_place_of_a_mask_is_refused(tmp_path):
+    mask = make_sample(tmp_path, "face.png")
+    Image.open(tmp_path / "face.png").save(mask)
+    with pytest.raises(InputError, match="mask/face.png has colours"):
+        read_sample(Datalist(tmp_path, [("", str(mask), "")])[0])
+
+
 @pytest.mark.parametrize("augment", [None, Augmentation()])
 def test_a_sample_shows_the_face_and_its_landmarks(datalist, augment):
     photos = TrainingPhotos(datalist, augment, seed=0)
