@@ -1,29 +1,24 @@
-"""A folder of photos as aligned faces: read a photo, find its faces and their landmarks, crop them."""
-import math
+"""A folder of photos as aligned faces: read a photo, find its faces, crop them."""
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from datasets.alignment import align, points_outside, share_outside
+from datasets.alignment import points_outside, share_outside
 from datasets.face_detection import FaceDetector, face_detector
+from datasets.face_finder import FacePoints, align_face
 from datasets.face_points import DETECTIONS, points_file, read_points
-from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
+from datasets.frozen_landmarks import landmark_detector
 from datasets.photos import read_photo
 from datasets.point_checks import check_points
-from datasets.skin_mask import skin_posterior
-from models.coordinates import CROP_SIZE, flip_y, photo_to_crop, turn_points, turn_trans_params
-from models.landmarks import WITHOUT_JAW, five_points, roll
 from models.records import AlignedFace
 from util.files import InputError
 
 # A remark tells if more of the crop, or of the landmarks, lies outside the photo: 0..1.
 MOST_OUTSIDE, MOST_POINTS_OUTSIDE = 1 / 3, 0.1
-SKIN_ATTENTION = 0.3   # attention of skin outside the features: people differ most between brows and mouth
 
 
 @dataclass(frozen=True)
@@ -33,13 +28,6 @@ class Photo:
     faces: list[AlignedFace]   # largest first; empty if the photo is left out
     problem: str = ""          # why the photo, or some of its faces, are left out
     remark: str = ""           # what the user should know about the photo
-
-
-@dataclass(frozen=True)
-class FacePoints:
-    """The points of one face in a photo."""
-    points: np.ndarray   # (5, 2) or (68, 2) px in the photo, y down; always 68 if found by a detector
-    given: bool          # read from detections/, not found by a detector
 
 
 class PhotoFolder(Dataset):
@@ -79,7 +67,7 @@ class PhotoFolder(Dataset):
         for number, face in enumerate(found):
             name = f"{photo_name}_{number}" if self.all_faces else photo_name
             try:
-                faces.append(self.aligned(path, name, photo, face))
+                faces.append(align_face(path, name, photo, face, self.landmark_detector))
                 if (share_outside(faces[-1].trans_params) > MOST_OUTSIDE
                         or points_outside(face.points, photo.shape) > MOST_POINTS_OUTSIDE):
                     remarks.append(f"{path}: {f'face {number}: ' * self.all_faces}the edge of the photo cuts the face, "
@@ -87,31 +75,6 @@ class PhotoFolder(Dataset):
             except InputError as error:
                 problems.append(f"{path}: {f'face {number}: ' * self.all_faces}{error}")
         return Photo(path, faces, "; ".join(problems), "\n".join(remarks))
-
-    def aligned(self, path: Path, name: str, photo: np.ndarray, face: FacePoints) -> AlignedFace:
-        """Returns a face cropped from a photo.
-
-        If the face lies on its side or upside down, the photo is turned for everything that is computed here. The
-        results are turned back, so that they belong to the photo as it is.
-
-        path: of the photo. name: of the face's result files. photo: (H, W, 3) uint8 RGB.
-        Raises InputError if the points cannot be those of a face.
-        """
-        height, width = photo.shape[:2]
-        turns = round(-2 / math.pi * roll(flip_y(face.points, height))) % 4
-        photo = np.rot90(photo, turns)
-        face = replace(face, points=turn_points(face.points, (width, height), -turns))   # -: turn_points takes y up
-        height = photo.shape[0]
-        five = five_points(face.points)
-        crop, trans_params = align(photo, flip_y(five, height))
-        if self.for_fit:
-            points = find_landmarks(photo, face, self.landmark_detector)
-        else:
-            points = face.points if face.given else five
-        landmarks = photo_to_crop(flip_y(points, height), trans_params)
-        attention = np.rot90(attention_mask(crop, landmarks), -turns) if self.for_fit else None
-        return AlignedFace(path, name, np.rot90(crop, -turns), turn_trans_params(trans_params, -turns),
-                           turn_points(landmarks, (CROP_SIZE, CROP_SIZE), -turns), attention, turns)
 
 
 def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], list[AlignedFace]]]:
@@ -179,29 +142,3 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
     if all_faces or len(found) == 1:
         return found, ""
     return found[:1], f"{path}: the largest of {len(found)} faces"
-
-
-def find_landmarks(photo: np.ndarray, face: FacePoints,
-                   landmark_detector: FaceDetector | FrozenLandmarkDetector) -> np.ndarray:
-    """Returns the 68 landmarks (68, 2) px, y down, of a face in a photo (H, W, 3) uint8 RGB.
-
-    68 given landmarks are returned as they are. The 68 landmarks that the face detector found are returned as they
-    are, too, unless there is a TensorFlow landmark detector: it takes precedence. In all other cases the landmark
-    detector predicts the landmarks from the five points.
-    Raises InputError if the five points cannot be those of a face.
-    """
-    if len(face.points) == 68 and (face.given or not isinstance(landmark_detector, FrozenLandmarkDetector)):
-        return face.points
-    return landmark_detector.predict_landmarks(photo, five_points(face.points))
-
-
-def attention_mask(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Returns how much each pixel of a crop counts in a fit: (224, 224) uint8, 255 counts fully.
-
-    All pixels between brows and mouth count fully, whatever their colour. Each other pixel counts in proportion to the
-    probability that it is skin, SKIN_ATTENTION at most.
-    crop: (224, 224, 3) uint8 RGB. landmarks: (68, 2) px in the crop, y up.
-    """
-    mask = np.rint(255 * SKIN_ATTENTION * skin_posterior(crop)).astype(np.uint8)
-    features = flip_y(landmarks[WITHOUT_JAW], CROP_SIZE).round().astype(np.int32)
-    return cv2.fillConvexPoly(mask, cv2.convexHull(features), 255)

@@ -7,8 +7,9 @@ from torch.utils.data import Dataset
 
 from datasets.alignment import find_crop, points_outside, share_outside
 from datasets.face_detection import face_detector
+from datasets.face_finder import find_landmarks
 from datasets.frozen_landmarks import landmark_detector
-from datasets.photo_folder import find_faces, find_landmarks, problem_and_remark
+from datasets.photo_folder import find_faces, problem_and_remark
 from datasets.photos import read_photo
 from datasets.preparation_masks import check_provided_mask, checksum, photo_has_changed, read_origin, write_mask
 from datasets.preparation_plan import FileNames, sample_paths

@@ -17,7 +17,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from datasets.photo_folder import FacePoints, PhotoFolder  # noqa: E402
+from datasets.face_detection import face_detector  # noqa: E402
+from datasets.face_finder import FacePoints, align_face  # noqa: E402
 from models.coefficients import SIZE, SLICES, split  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
@@ -60,9 +61,9 @@ def main():
         mask, _, image = renderer(face.vertices, model.tri, face.color)
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
     points = face.landmarks.double().numpy() - 0.5   # px of the pictures, see models/coordinates.py
-    reader = PhotoFolder([], for_fit=True)
-    faces = [reader.aligned(Path(), str(i), np.ascontiguousarray(picture),
-                            FacePoints(five_points(flip_y(landmarks, 224)), given=True))
+    detector = face_detector("mediapipe")
+    faces = [align_face(Path(), str(i), np.ascontiguousarray(picture),
+                        FacePoints(five_points(flip_y(landmarks, 224)), given=True), detector)
              for i, (picture, landmarks) in enumerate(zip(pictures, points, strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))
     with_true_landmarks = [

@@ -8,8 +8,9 @@ from PIL import Image
 
 from datasets.alignment import share_outside
 from datasets.face_detection import face_detector
+from datasets.face_finder import FacePoints, find_landmarks
 from datasets.frozen_landmarks import FrozenLandmarkDetector
-from datasets.photo_folder import FacePoints, Photo, PhotoFolder, batches, find_landmarks, name_collisions
+from datasets.photo_folder import Photo, PhotoFolder, batches, name_collisions
 from datasets.photos import read_photo
 from models.coordinates import crop_to_photo, flip_y
 from models.landmarks import five_points

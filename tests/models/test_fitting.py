@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from datasets.photo_folder import PhotoFolder, attention_mask
+from datasets.face_finder import attention_mask
+from datasets.photo_folder import PhotoFolder
 from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE, flip_y, projection_to_crop, turn_points, turn_trans_params
