@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from datasets.photo_choice import ChosenPhotos
     from datasets.photo_folder import PhotoFolder
+    from models.face_files import FaceWriter
     from models.reconstruction import Reconstructor
     from util.progress import Progress
 
@@ -51,6 +52,10 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.face_points import remark_on_unused_files
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
+    from datasets.photos import read_photo
+    from models.face_files import FaceWriter
+    from models.face_rendering import copy_to_cpu
+    from models.outputs.details import OutputSettings
     from util.distributed import join_processes, leave_processes
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
@@ -70,8 +75,10 @@ def reconstruct_folder(options: Namespace) -> int:
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                              options.detector, options.verbose, photos.root)
-        left_out_here = reconstruct_photos(folder, reconstructor, results_folder, options.batch_size,
-                                           processes.workers(options.num_threads), options.verbose,
+        workers = processes.workers(options.num_threads)
+        settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin, read_photo)
+        writer = FaceWriter(results_folder, options.save, settings, max(workers, 1))
+        left_out_here = reconstruct_photos(folder, reconstructor, writer, options.batch_size, workers, options.verbose,
                                            quiet=not processes.is_first)
         for left_out_of_process in processes.gather(left_out_here):
             left_out |= left_out_of_process
@@ -110,49 +117,52 @@ def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstr
     from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
     from models.face_model_files import choose_face_model
     from models.face_rendering import build_face_model
+    from models.outputs.table import parts_of
     from models.reconstruction import Reconstructor
+    from models.records import Origin
 
-    regressor = trained_face_model = None
+    path = regressor = trained_face_model = None
     if options.epoch != "0":
         path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         checkpoint = load_checkpoint(path)
         check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
         regressor = build_regressor(checkpoint, path, options.net_recon)
         trained_face_model = trained_with(checkpoint)
+    face_model_name = choose_face_model(options.bfm_folder, options.bfm_model, trained_face_model)
     face_model, renderer = build_face_model(
-        options.bfm_folder, choose_face_model(options.bfm_folder, options.bfm_model, trained_face_model),
-        focal=options.focal, center=options.center, camera_d=options.camera_d, z_near=options.z_near,
-        z_far=options.z_far, renderer=options.renderer)
-    renderer.rasteriser(device)   # an unusable rasteriser is reported now, not after photos were read
-    return Reconstructor(face_model, renderer, regressor, options.fit_iters, device)
+        options.bfm_folder, face_model_name, focal=options.focal, center=options.center, camera_d=options.camera_d,
+        z_near=options.z_near, z_far=options.z_far, renderer=options.renderer)
+    if options.fit_iters or "overlay" in parts_of(options.save):
+        renderer.rasteriser(device)   # an unusable rasteriser is reported now, not after photos were read
+    return Reconstructor(face_model, renderer, regressor, options.fit_iters, device, Origin(face_model_name, path))
 
 
-def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", results_folder: Path, batch_size: int,
+def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", writer: "FaceWriter", batch_size: int,
                        workers: int, verbose: bool, quiet: bool = False) -> dict[Path, str]:
     """Reconstruct the faces of photos in batches. While one batch is computed, processes read the photos of the next
     ones and threads write the results of the one before.
 
-    workers: number of these processes, and of these threads; 0 reads in this process, and writes in one thread.
-    verbose: print the traceback of errors. quiet: show no progress.
+    writer: writes the results; it is closed at the end. workers: number of processes that read photos; 0 reads in this
+    process. verbose: print the traceback of errors. quiet: show no progress.
     Returns the photos that were left out, and why. Raises InputError if memory runs out.
     """
     from datasets.photo_folder import batches
-    from models.face_files import FaceWriter
     from util.devices import explain_out_of_memory
     from util.progress import Progress
     from util.readers import read_in_processes
 
     left_out: dict[Path, str] = {}
-    with (explain_out_of_memory(), FaceWriter(results_folder, reconstructor.triangles, max(workers, 1)) as writer,
-          Progress(len(photos), "photo", quiet=quiet) as progress):
+    with explain_out_of_memory(), writer, Progress(len(photos), "photo", quiet=quiet) as progress:
         for complete_photos, faces in batches(read_in_processes(photos, workers), batch_size):
             for photo in complete_photos:
                 report(photo.path, photo.problem, photo.remark, left_out, progress)
             if faces:
-                results = reconstructor(faces)
+                results = reconstructor(faces, writer.parts)
                 # Wait for the files of the batch before, so that at most two batches of results are in memory.
                 report_errors(writer.finish(), verbose, left_out, progress)
                 writer.start(results)
+            for photo in complete_photos:
+                writer.start_photo(photo.path)
             progress.advance(len(complete_photos))
         report_errors(writer.finish(), verbose, left_out, progress)
     return left_out

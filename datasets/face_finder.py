@@ -57,18 +57,19 @@ class FaceFinder:
                 raise InputError(f"{name}: points must have the shape (5, 2) or (68, 2), not {points.shape}")
             points, _ = check_points(points, name, photo.shape[1::-1])
             face = FacePoints(points, given=True)
-        return align_face(Path(name), name, photo, face, self.landmark_detector if for_fit else None)
+        return align_face(Path(name), name, name, photo, face, self.landmark_detector if for_fit else None)
 
 
-def align_face(path: Path, name: str, photo: np.ndarray, face: FacePoints,
+def align_face(path: Path, photo_name: str, name: str, photo: np.ndarray, face: FacePoints,
                landmark_detector: FaceDetector | FrozenLandmarkDetector | None) -> AlignedFace:
     """Returns a face cropped from a photo.
 
     If the face lies on its side or upside down, the photo is turned for everything that is computed here. The
     results are turned back, so that they belong to the photo as it is.
 
-    path: of the photo. name: of the face's result files. photo: (H, W, 3) uint8 RGB. landmark_detector: with it, the
-    result has the 68 landmarks and the attention mask that a fit needs.
+    path: of the photo. photo_name, name: of the result files of the photo and of the face, without suffix. photo:
+    (H, W, 3) uint8 RGB. landmark_detector: with it, the result has the 68 landmarks and the attention mask that a fit
+    needs.
     Raises InputError if the points cannot be those of a face.
     """
     height, width = photo.shape[:2]
@@ -84,7 +85,7 @@ def align_face(path: Path, name: str, photo: np.ndarray, face: FacePoints,
         points = face.points if face.given else five
     landmarks = photo_to_crop(flip_y(points, height), trans_params)
     attention = np.rot90(attention_mask(crop, landmarks), -turns) if landmark_detector else None
-    return AlignedFace(path, name, np.rot90(crop, -turns), turn_trans_params(trans_params, -turns),
+    return AlignedFace(path, photo_name, name, np.rot90(crop, -turns), turn_trans_params(trans_params, -turns),
                        turn_points(landmarks, (CROP_SIZE, CROP_SIZE), -turns), attention, turns)
 
 

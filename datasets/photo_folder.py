@@ -67,7 +67,7 @@ class PhotoFolder(Dataset):
         for number, face in enumerate(found):
             name = f"{photo_name}_{number}" if self.all_faces else photo_name
             try:
-                faces.append(align_face(path, name, photo, face, self.landmark_detector))
+                faces.append(align_face(path, photo_name, name, photo, face, self.landmark_detector))
                 if (share_outside(faces[-1].trans_params) > MOST_OUTSIDE
                         or points_outside(face.points, photo.shape) > MOST_POINTS_OUTSIDE):
                     remarks.append(f"{path}: {f'face {number}: ' * self.all_faces}the edge of the photo cuts the face, "

@@ -90,6 +90,45 @@ def crop_focal(focal, center):
     return focal * CROP_SIZE / (2 * center)
 
 
+def crop_pixels_to_photo(trans_params, turns=0):
+    """The matrix (3, 3) that takes pixels of the 224 x 224 crop to the pixels of the photo that they show. Both are
+    homogeneous, (x, y, 1) px, y down.
+
+    turns: quarter turns anticlockwise that bring the face upright. The photo was turned so before it was resized and
+    cropped, which matters since both round to whole pixels.
+    """
+    size = np.array(trans_params[:2], float)
+    upright = turn_trans_params(trans_params, turns)
+    upright_size, resized, start = _crop_placement(upright)
+    # Resizing keeps the outer edges of the pixels in place, which are half a pixel outside their centres.
+    corners = np.array([[0.0, 0.0], [1.0, 1.0]])
+    turned = flip_y(turn_points(flip_y(corners, CROP_SIZE), (CROP_SIZE, CROP_SIZE), turns), CROP_SIZE)
+    turned = (turned + start + 0.5) * upright_size / resized - 0.5
+    in_photo = flip_y(turn_points(flip_y(turned, upright_size[1]), upright_size, -turns), size[1])
+    scale = in_photo[1] - in_photo[0]
+    return np.array([[scale[0], 0, in_photo[0, 0]], [0, scale[1], in_photo[0, 1]], [0, 0, 1]])
+
+
+def camera_matrix(focal, camera_d, trans_params, turns=0):
+    """The matrix (3, 4) that projects points in world coordinates (x, y, z, 1), decimetres, to homogeneous pixels of
+    the photo, y down: those that the renderer draws over the photo's pixels.
+
+    focal: px of the 224 x 224 crop. camera_d: distance of the camera, decimetres. trans_params, turns: of the face, see
+    `crop_pixels_to_photo`.
+    """
+    middle = (CROP_SIZE - 1) / 2
+    to_crop = np.array([[focal, 0, -middle, middle * camera_d],
+                        [0, -focal, -middle, middle * camera_d],
+                        [0, 0, -1, camera_d]])
+    return crop_pixels_to_photo(trans_params, turns) @ to_crop
+
+
+def project(points, matrix):
+    """Points (..., 3) -> px (..., 2), by a matrix (3, 4) such as `camera_matrix`."""
+    homogeneous = points @ matrix[:, :3].T + matrix[:, 3]
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
 def camera_to_world(vertices, camera_d):
     """Vertices (..., 3) in camera coordinates, whose z is the distance from the camera -> world coordinates, whose z
     points to the camera and is 0 at the face's origin.
@@ -109,13 +148,19 @@ def _crop_transform(trans_params):
     return scale, (shift_x, shift_y)
 
 
-def _projection_transform(trans_params):
-    """Scales and shifts, each (2,) of x and y, of `crop_to_projection`."""
+def _crop_placement(trans_params):
+    """How `datasets.alignment.align` cuts the crop: the size of the photo, that of the resized photo, and the left and
+    top edge of the crop in it, each (2,) of x and y, px, y down."""
     size, (scale, *center) = np.array(trans_params[:2], float), np.array(trans_params[2:], float)
     resized = np.trunc(size * scale)
-    # Where the crop lies in the resized photo, as `datasets.alignment.align` cuts it
-    left, top = np.trunc(resized / 2 - CROP_SIZE / 2 + (center - size / 2) * scale * (1, -1))
-    lower_left = np.array([left, resized[1] - CROP_SIZE - top])
+    start = np.trunc(resized / 2 - CROP_SIZE / 2 + (center - size / 2) * scale * (1, -1))
+    return size, resized, start
+
+
+def _projection_transform(trans_params):
+    """Scales and shifts, each (2,) of x and y, of `crop_to_projection`."""
+    size, resized, (left, top) = _crop_placement(trans_params)
+    scale, lower_left = trans_params[2], np.array([left, resized[1] - CROP_SIZE - top])
     # Resizing keeps the outer edges of the photo's pixels in place, which are half a pixel outside their centres. The
     # half pixel that the centres of the crop's pixels lie inside its edges is the one that the projection adds.
     ratio = resized / size

@@ -1,4 +1,5 @@
 """Builds a face model with the renderer that draws it, and draws faces over photos."""
+import copy
 from pathlib import Path
 
 import torch
@@ -22,6 +23,11 @@ def build_face_model(bfm_folder: Path, bfm_model: str, *, focal: float, center: 
     focal = crop_focal(focal, center)
     face_model = FaceModel(load_face_model_data(bfm_folder, bfm_model), focal, camera_d)
     return face_model, MeshRenderer(focal, z_near, z_far, renderer, antialias)
+
+
+def copy_to_cpu(face_model: FaceModel) -> FaceModel:
+    """Returns the face model on the CPU: itself if it is there, or else a copy."""
+    return face_model if face_model.mean_shape.device.type == "cpu" else copy.deepcopy(face_model).cpu()
 
 
 def render_over(renderer: MeshRenderer, face_model: FaceModel, face: PosedFaces, photos: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,6 @@
 """Reconstructs 3D faces from aligned faces."""
+from collections.abc import Collection
+
 import numpy as np
 import torch
 
@@ -15,49 +17,65 @@ from models.face_model import FaceModel
 from models.face_rendering import render_over
 from models.fitting import Fitter
 from models.landmarks import roll
-from models.records import AlignedFace, FaceResult
+from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
+
+# What is computed of a face only if an output needs it: its vertices and colours, and the render over its crop.
+PARTS = ("mesh", "overlay")
+NO_FILES = Origin()
 
 
 class Reconstructor:
     """Computes coefficients, meshes and pictures of aligned faces: by the network, then by a fit to each photo.
 
     regressor: the network; None starts the fit from the mean face. fit_iters: number of steps of the fit; 0 makes no
-    fit. device: where everything is computed.
+    fit. device: where everything is computed. origin: the files of the face model and of the network, for outputs that
+    name them.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
-                 fit_iters: int, device: torch.device):
+                 fit_iters: int, device: torch.device, origin: Origin = NO_FILES):
         self.face_model, self.renderer, self.device = face_model.to(device), renderer, device
         self.regressor = regressor.to(device, memory_format=torch.channels_last).eval() if regressor else None
         self.fitter = Fitter(face_model, renderer) if fit_iters else None
-        self.fit_iters = fit_iters
+        self.fit_iters, self.origin = fit_iters, origin
 
-    @property
-    def triangles(self) -> np.ndarray:
-        """The triangles (F, 3) int32 of every mesh: indices of its vertices, from 0."""
-        return self.face_model.tri.cpu().numpy()
+    def __call__(self, faces: list[AlignedFace], parts: Collection[str] = PARTS) -> list[FaceResult]:
+        """Returns the result of each face. All faces are computed at once, as one batch.
 
-    def __call__(self, faces: list[AlignedFace]) -> list[FaceResult]:
-        """Returns the result of each face. All faces are computed at once, as one batch."""
-        photos = self.to_tensor([face.crop for face in faces])
+        parts: which of PARTS are computed in addition to the coefficients and the landmarks.
+        """
         upright = self.to_tensor([np.rot90(face.crop, face.turns) for face in faces])
-        turns = torch.tensor([face.turns for face in faces], device=self.device)
         upright_coefficients = self.coefficients(faces, upright)
+        turns = torch.tensor([face.turns for face in faces], device=self.device)
         coefficients = turn_coefficients(upright_coefficients, -turns)
-        with torch.no_grad():
-            drawn = self.face_model(coefficients)
-            overlays = render_over(self.renderer, self.face_model, drawn, photos).cpu().numpy()
-            vertices = camera_to_world(drawn.vertices, self.face_model.camera_d).cpu().numpy()
-            colors = drawn.color.clamp(0, 1).cpu().numpy()
-            landmarks = drawn.landmarks.cpu().numpy()
+        landmarks = None
         if self.fitter:   # unlike the network, it has placed each face exactly on the pixels that show it
             landmarks = self.landmarks_in_crops(upright_coefficients, faces)
-        parts = {name: part.cpu().numpy() for name, part in split(coefficients).items()}
-        return [FaceResult(photo=face.photo, name=face.name, crop=face.crop, overlay=overlays[i],
-                           coefficients={name: part[i] for name, part in parts.items()}, vertices=vertices[i],
-                           colors=colors[i], landmarks=landmarks[i], given_landmarks=face.landmarks,
-                           trans_params=face.trans_params)
+        return self.results(coefficients, faces, parts, landmarks)
+
+    def results(self, coefficients: torch.Tensor, faces: list[AlignedFace], parts: Collection[str] = PARTS,
+                landmarks: list[np.ndarray] | None = None) -> list[FaceResult]:
+        """Returns the result of each face from its coefficients (B, 257), which belong to the crops as they are.
+
+        parts: see `__call__`. landmarks: (68, 2) px in the crop, y up, of each face; None: they are projected as the
+        published method does it.
+        """
+        computed = {}
+        with torch.no_grad():
+            if parts:
+                drawn = self.face_model(coefficients)
+            if "overlay" in parts:
+                photos = self.to_tensor([face.crop for face in faces])
+                computed["overlay"] = render_over(self.renderer, self.face_model, drawn, photos).cpu().numpy()
+            if "mesh" in parts:
+                computed["vertices"] = camera_to_world(drawn.vertices, self.face_model.camera_d).cpu().numpy()
+                computed["colors"] = drawn.color.clamp(0, 1).cpu().numpy()
+            if landmarks is None:
+                landmarks = (drawn.landmarks if parts else self.face_model.landmarks(coefficients)).cpu().numpy()
+        split_coefficients = {name: part.cpu().numpy() for name, part in split(coefficients).items()}
+        return [FaceResult(face, {name: part[i] for name, part in split_coefficients.items()}, landmarks[i],
+                           **{name: values[i] for name, values in computed.items()})
                 for i, face in enumerate(faces)]
 
     def landmarks_in_crops(self, upright_coefficients: torch.Tensor, faces: list[AlignedFace]) -> list[np.ndarray]:

@@ -3,7 +3,9 @@
 A record is made once and not changed afterwards. Points are px; "y up" means `height - 1 - y_down`, see
 models/coordinates.py.
 """
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ class FoundFace:
 class AlignedFace:
     """A face of a photo, cropped and aligned for the network."""
     photo: Path                           # the photo that shows the face
-    name: str                             # of its result files, without suffix
+    photo_name: str                       # of the result files of the whole photo, without suffix
+    name: str                             # of the face's result files, without suffix
     crop: np.ndarray                      # (224, 224, 3) uint8 RGB
     trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
     landmarks: np.ndarray                 # (5, 2) or (68, 2) px in the crop, y up; 68 for a fit, or if they were given
@@ -33,18 +36,32 @@ class AlignedFace:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which files a face was reconstructed with."""
+    face_model: str = ""            # file name of the face model
+    checkpoint: Path | None = None  # the network's checkpoint; None: no network
+
+    @cached_property
+    def checkpoint_sha256(self) -> str:
+        """The SHA-256 of the checkpoint in hexadecimal digits; "" without a network."""
+        if not self.checkpoint:
+            return ""
+        with self.checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
 class FaceResult:
-    """A reconstructed face, from which the result files are written."""
-    photo: Path                           # the photo that shows the face
-    name: str                             # of its result files, without suffix
-    crop: np.ndarray                      # (224, 224, 3) uint8 RGB: the aligned photo
-    overlay: np.ndarray                   # (224, 224, 3) uint8 RGB: the render over the crop
+    """A reconstructed face, from which the result files are written.
+
+    What `models.reconstruction.Reconstructor` was not asked to compute is None.
+    """
+    face: AlignedFace                     # the face in the photo
     coefficients: dict[str, np.ndarray]   # by name, see models/coefficients.py: id (80,), exp (64,), ..., trans (3,)
-    vertices: np.ndarray                  # (N, 3) world coordinates: decimetres, x right, y up, z towards the viewer
-    colors: np.ndarray                    # (N, 3) RGB 0..1: albedo under the photo's light
     landmarks: np.ndarray                 # (68, 2) px in the crop, y up: of the reconstructed face
-    given_landmarks: np.ndarray           # (5, 2) or (68, 2) px in the crop, y up: found in the photo, or given
-    trans_params: np.ndarray              # (5,) float64 W, H, s, tx, ty: the way back to the photo, see coordinates.py
+    vertices: np.ndarray | None = None    # (N, 3) world coordinates: decimetres, x right, y up, z towards the viewer
+    colors: np.ndarray | None = None      # (N, 3) RGB 0..1: albedo under the photo's light
+    overlay: np.ndarray | None = None     # (224, 224, 3) uint8 RGB: the render over the crop
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ import os
 import re
 from pathlib import Path
 
+from models.outputs.table import OUTPUTS
 from util.files import InputError, atomic_write, write_lines
 
 LEFT_OUT_FILE = "skipped.txt"   # in the folder of results: which photos were left out, and why
@@ -67,7 +68,8 @@ def old_results(folder: Path, name: Path, before: float, numbered: bool) -> list
     folder: of all results. name: of the photo's results, relative to the folder and without suffix. before: seconds
     since 1970. numbered: also the files of numbered faces, <name>_0 and so on.
     """
-    pattern = re.compile(re.escape(name.name) + (r"(_\d+)?" if numbered else "") + r"\.\w+")
+    suffixes = "|".join(re.escape(suffix) for output in OUTPUTS.values() for suffix in output.files)
+    pattern = re.compile(re.escape(name.name) + (r"(_\d+)?" if numbered else "") + f"({suffixes})")
     parent = (folder / name).parent
     files = parent.iterdir() if parent.is_dir() else []
     return sorted(path for path in files if pattern.fullmatch(path.name) and path.stat().st_mtime < before)

@@ -15,9 +15,9 @@ from torch.nn.functional import interpolate
 
 from models.checkpoints import TrainingState, save_training
 from models.coordinates import CROP_SIZE
-from models.face_files import draw_panel
 from models.face_rendering import render_over
 from models.objective import Objective
+from models.outputs.panel import draw_panel
 from models.records import Batch
 from models.training_step import TrainingStep
 from util.command import handle_stop_signals

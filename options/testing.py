@@ -18,6 +18,19 @@ from options.common import (
 WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_batch", "add_image", "ddp_port",
                   "world_size", "init_path", "use_last_fc", "use_opengl", "phase", "dataset_mode")
 
+# The names in models/outputs/table.py, which is not imported here because that would load PyTorch
+OUTPUTS = ("png", "obj", "mat", "coeffs")
+
+
+def output_names(text: str) -> tuple[str, ...]:
+    """Returns the listed names of outputs, in the order of OUTPUTS. `all` lists all of them."""
+    names = {name.strip() for name in text.split(",")} - {""}
+    unknown = sorted(names - {*OUTPUTS, "all"})
+    if unknown or not names:
+        raise argparse.ArgumentTypeError(f"'{','.join(unknown)}' is no output: list some of {', '.join(OUTPUTS)}, with "
+                                         "commas between them, or give all")
+    return tuple(name for name in OUTPUTS if name in names or "all" in names)
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = Parser("Reconstructs the faces in a folder of photos. A picture, a coloured mesh and the coefficients of "
@@ -47,6 +60,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="Optimises the coefficients of each face for this many steps. The fit starts from the "
                             "network's coefficients (40 steps are good), or with --epoch=0 from the mean face (100 "
                             "steps are good).")
+    group.add_argument("--save", type=output_names, default="png,obj,mat", metavar="LIST",
+                       help="What is written: a list of these names, with commas between them. png: a picture of the "
+                            "crop, the face over it, and landmarks. obj: the mesh with vertex colours. mat: the "
+                            "coefficients. coeffs: a .npz file of the coefficients, the camera of the photo, and the "
+                            "names of the face model and the checkpoint. all: all of them.")
     add_detector(group)
     group.add_argument("--batch_size", type=positive, default=8, help="How many faces are computed at once.")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),

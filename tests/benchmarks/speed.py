@@ -1,6 +1,6 @@
 """Compares the time test.py takes for a photo with the forward time of its network alone, in one run.
 
-    python tests/benchmarks/speed.py DIR [--net_recon resnet50] [--batch_size 8] [--repeat 4]
+    python tests/benchmarks/speed.py DIR [--net_recon resnet50] [--save png,obj,mat]
 
 DIR: photos with detections/, because the search for faces is not measured. The network is untrained, which does not
 change its speed.
@@ -20,12 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.photo_folder import PhotoFolder  # noqa: E402
-from datasets.photos import list_photos  # noqa: E402
+from datasets.photos import list_photos, read_photo  # noqa: E402
+from models.face_files import FaceWriter  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.outputs.details import OutputSettings  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.regressor import Regressor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
+from options.testing import output_names  # noqa: E402
 from test import reconstruct_photos  # noqa: E402
 from util.obj_files import write_obj  # noqa: E402
 
@@ -37,6 +40,7 @@ def main():
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--num_threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=4)
+    parser.add_argument("--save", type=output_names, default="png,obj,mat", help="the outputs, as in test.py")
     options = parser.parse_args()
     photos = list_photos(options.folder)
     network = Regressor(options.net_recon).eval()   # as PyTorch builds it
@@ -47,7 +51,9 @@ def main():
         results = Path(temporary)
 
         def whole(paths):
-            left_out = reconstruct_photos(PhotoFolder(paths), reconstructor, results, options.batch_size,
+            settings = OutputSettings(model, reconstructor.origin, read_photo)
+            writer = FaceWriter(results, options.save, settings, max(options.num_threads, 1))
+            left_out = reconstruct_photos(PhotoFolder(paths), reconstructor, writer, options.batch_size,
                                           options.num_threads, verbose=False)
             assert not left_out, left_out
 

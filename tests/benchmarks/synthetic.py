@@ -62,7 +62,7 @@ def main():
     pictures = torch.where(mask > 0, image.clamp(0, 1), torch.tensor(0.45)).mul(255).byte().permute(0, 2, 3, 1).numpy()
     points = face.landmarks.double().numpy() - 0.5   # px of the pictures, see models/coordinates.py
     detector = face_detector("mediapipe")
-    faces = [align_face(Path(), str(i), np.ascontiguousarray(picture),
+    faces = [align_face(Path(), str(i), str(i), np.ascontiguousarray(picture),
                         FacePoints(five_points(flip_y(landmarks, 224)), given=True), detector)
              for i, (picture, landmarks) in enumerate(zip(pictures, points, strict=True))]
     reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))

@@ -81,7 +81,7 @@ def test_a_face_with_much_of_its_crop_outside_is_remarked(tmp_path):
 
 def photo_of(name: str, faces: int) -> Photo:
     path = Path(f"{name}.jpg")
-    return Photo(path, [AlignedFace(path, f"{name}_{i}", None, None, None) for i in range(faces)])
+    return Photo(path, [AlignedFace(path, name, f"{name}_{i}", None, None, None) for i in range(faces)])
 
 
 def test_batches_are_full_and_a_photo_comes_with_its_last_face():

@@ -59,7 +59,7 @@ def test_what_lies_over_the_face_moves_a_fit_by_its_attention(face_model, photos
             crops[:, *patch] = BLUE
         mask = np.full((CROP_SIZE, CROP_SIZE), 255, np.uint8)
         mask[patch] = attention
-        faces = [AlignedFace(Path(), "", crop, UNCHANGED, points.numpy(), mask)
+        faces = [AlignedFace(Path(), "", "", crop, UNCHANGED, points.numpy(), mask)
                  for crop, points in zip(crops, landmarks, strict=True)]
         return reconstructor.coefficients(faces, torch.from_numpy(crops).permute(0, 3, 1, 2) / 255)
 
@@ -136,8 +136,8 @@ def test_a_fit_puts_the_landmarks_on_the_pixels_that_show_them(face_model, photo
     def aligned(crop, rendered):
         """The face lies in the photo where the crop shows it rendered, and is upright after so many quarter turns."""
         given = turn_points(projection_to_crop(rendered, trans_params), (CROP_SIZE, CROP_SIZE), -turns)
-        return AlignedFace(Path(), "", np.rot90(crop, -turns), turn_trans_params(trans_params, -turns), given, nowhere,
-                           turns)
+        return AlignedFace(Path(), "", "", np.rot90(crop, -turns), turn_trans_params(trans_params, -turns), given,
+                           nowhere, turns)
 
     faces = [aligned(crop, rendered.double().numpy()) for crop, rendered in zip(crops, landmarks, strict=True)]
     results = Reconstructor(face_model, MeshRenderer(), None, 30, CPU.device)(faces)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from models import recognition, regressor
+from models.outputs.table import OUTPUTS
 from options import common, testing, training
 from tests.helpers import ROOT
 
@@ -12,6 +13,16 @@ from tests.helpers import ROOT
 def test_the_options_name_every_network():
     assert set(common.BACKBONES) == set(regressor.BACKBONES)
     assert set(common.RECOGNITION_NETWORKS) == set(recognition.NETWORKS)
+
+
+def test_the_option_save_names_every_output(capsys):
+    assert set(testing.OUTPUTS) == set(OUTPUTS) == set(testing.parse(["--save=all"]).save)
+    assert testing.parse([]).save == ("png", "obj", "mat")
+    assert testing.parse(["--save=mat, png,mat"]).save == ("png", "mat")
+    for wrong in ("--save=png,jpg", "--save="):
+        with pytest.raises(SystemExit):
+            testing.parse([wrong])
+        assert ", ".join(OUTPUTS) in capsys.readouterr().err
 
 
 def test_options_are_parsed_without_loading_pytorch():
@@ -48,7 +59,7 @@ def test_help_of_the_reconstruction_shows_the_options_that_have_an_effect(capsys
     shown = set(re.findall(r"--(\w+)", capsys.readouterr().out.partition("Reconstructs")[0]))
     assert shown == {
         "name", "gpu_ids", "checkpoints_dir", "epoch", "suffix", "verbose", "use_ddp", "net_recon", "bfm_folder",
-        "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "all_faces",
+        "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "save", "all_faces",
         "fit_iters", "detector", "batch_size", "num_threads", "recursive", "results_dir"}
 
 

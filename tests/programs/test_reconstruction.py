@@ -1,4 +1,5 @@
 """test.py as a user runs it."""
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,13 @@ from scipy.io import loadmat
 from datasets.photo_folder import PhotoFolder
 from datasets.photos import list_photos, read_photo
 from models.coordinates import crop_to_photo, flip_y, turn_points
+from models.face_files import FaceWriter
+from models.outputs.details import OutputSettings
 from models.reconstruction import Reconstructor
+from models.records import Origin
 from models.regressor import Regressor
 from models.renderer import MeshRenderer
+from options.testing import parse
 from test import reconstruct_photos
 from tests.helpers import EXAMPLES, ROOT, color_error, crop_and_overlay, kill_readers, press_ctrl_c, wait_for
 from util.files import InputError
@@ -250,7 +255,8 @@ def test_finished_results_stay_when_the_gpu_runs_out_of_memory(face_model, tmp_p
 
     reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), 0, torch.device("cpu"))
     with pytest.raises(InputError, match="--batch_size.*out of memory"):
-        reconstruct_photos(PhotoFolder(list_photos(EXAMPLES)), reconstructor, tmp_path, batch_size=1, workers=0,
+        writer = FaceWriter(tmp_path, parse([]).save, OutputSettings(face_model, Origin(), read_photo), threads=1)
+        reconstruct_photos(PhotoFolder(list_photos(EXAMPLES)), reconstructor, writer, batch_size=1, workers=0,
                            verbose=False)
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
 
@@ -307,6 +313,25 @@ def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):
     done, results = reconstruct(photos)
     assert done.returncode == 0
     assert not (results / "skipped.txt").exists()
+
+
+def test_only_the_coefficients(reconstruct, photos, face_model):
+    """The camera matrix takes the mesh to the landmarks in the photo."""
+    done, results = reconstruct(photos, "--save=coeffs", name="open_face")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in results.iterdir()] == ["astronaut.npz"]
+    numbers = np.load(results / "astronaut.npz", allow_pickle=False)
+    assert sum(numbers[name].size for name in ("id", "exp", "tex", "angle", "gamma", "trans")) == 257
+    assert numbers["face_model"] == "open_face_model.npz"
+    checkpoint = ROOT / "checkpoints" / "open_face" / "epoch_20.pth"
+    assert numbers["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+    reconstruct(photos, "--save=obj", name="open_face")
+    keypoints = trimesh.load(results / "astronaut.obj", process=False).vertices[face_model.keypoints]
+    projected = np.column_stack([keypoints, np.ones(68)]) @ numbers["camera_matrix"].T
+    assert np.abs(projected[:, :2] / projected[:, 2:] - numbers["landmarks"]).max() < 0.02
+    eyes = [numbers["landmarks"][36:42].mean(0), numbers["landmarks"][42:48].mean(0)]
+    assert np.abs(eyes - np.loadtxt(EXAMPLES / "detections" / "astronaut.txt")[:2]).max() < 5
 
 
 @pytest.mark.parametrize("arguments, message", [
