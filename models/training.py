@@ -210,7 +210,7 @@ class Trainer:
 
 @torch.no_grad()
 def draw_predictions(batch: Batch, coeffs: torch.Tensor, objective: Objective) -> list[np.ndarray]:
-    """A picture (224, 672, 3) uint8 RGB of each sample, see models.face_files.draw_panel, of coefficients (B, 257)."""
+    """A picture (224, 672, 3) uint8 RGB of each sample, see models.outputs.panel.draw_panel. coeffs: (B, 257)."""
     photos = interpolate(batch.photo, (CROP_SIZE, CROP_SIZE), mode="bilinear")
     face = objective.face_model(coeffs)
     overlays = render_over(objective.renderer, objective.face_model, face, photos).cpu().numpy()
