@@ -48,8 +48,8 @@ class DlibDetector:
         faces = [self._face(photo, *place) for place in self._places(photo)]
         return sorted(faces, key=lambda face: face.box[2] - face.box[0], reverse=True)
 
-    def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The 68 landmarks (68, 2) float64 px of the face at five known points.
+    def face_at(self, photo: np.ndarray, points: np.ndarray) -> FoundFace:
+        """The face at five known points.
 
         photo: (H, W, 3) uint8 RGB. points: (5, 2) px, in the order of STANDARD_POINTS.
         Raises InputError if the points cannot be those of a face, or if the face is outside the photo.
@@ -57,7 +57,8 @@ class DlibDetector:
         center, side, angle = _pose(np.asarray(points, dtype=np.float64))
         if not side > 2:   # this is also the case if it is nan
             raise InputError("the five points of the face are equal, out of order or not finite")
-        return self._landmarks(photo, center, side, angle)[0]
+        landmarks, _ = self._landmarks(photo, center, side, angle)
+        return FoundFace((*landmarks.min(0).tolist(), *landmarks.max(0).tolist()), landmarks, 1.0)
 
     def _face(self, photo: np.ndarray, center: np.ndarray, side: float, angle: float, score: float) -> FoundFace:
         # The detector's box is only roughly where the face is, above all for a turned head. So the landmarks are

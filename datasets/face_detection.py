@@ -19,8 +19,8 @@ class FaceDetector(Protocol):
         all_faces: take the time to search for small faces even if there is a large one.
         """
 
-    def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The 68 landmarks (68, 2) float64 px, y down, of the face at five known points.
+    def face_at(self, photo: np.ndarray, points: np.ndarray) -> FoundFace:
+        """The face at five known points.
 
         photo: (H, W, 3) uint8 RGB. points: (5, 2) px, y down, in the order of STANDARD_POINTS.
         Raises InputError if the points cannot be those of a face, or if the face is outside the photo.

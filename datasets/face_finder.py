@@ -25,6 +25,7 @@ class FacePoints:
     """The points of one face in a photo."""
     points: np.ndarray   # (5, 2) or (68, 2) px in the photo, y down; always 68 if found by a detector
     given: bool          # by the user, not found by a detector
+    mesh: np.ndarray | None = None   # (468, 3), see models.records.FoundFace. None: no detector has made one
 
 
 class FaceFinder:
@@ -50,7 +51,7 @@ class FaceFinder:
             found = self.detector.detect(photo)
             if not found:
                 return None
-            face = FacePoints(found[0].landmarks, given=False)
+            face = FacePoints(found[0].landmarks, given=False, mesh=found[0].mesh)
         else:
             points = np.asarray(points, float)
             if points.shape not in ((5, 2), (68, 2)):
@@ -75,12 +76,13 @@ def align_face(path: Path, photo_name: str, name: str, photo: np.ndarray, face: 
     height, width = photo.shape[:2]
     turns = round(-2 / math.pi * roll(flip_y(face.points, height))) % 4
     photo = np.rot90(photo, turns)
-    face = replace(face, points=turn_points(face.points, (width, height), -turns))   # -: turn_points takes y up
+    points = turn_points(face.points, (width, height), -turns)   # -: turn_points takes y up
+    face = FacePoints(points, face.given)
     height = photo.shape[0]
     five = five_points(face.points)
     crop, trans_params = align(photo, flip_y(five, height))
     if landmark_detector:
-        points = find_landmarks(photo, face, landmark_detector)
+        points = find_landmarks(photo, face, landmark_detector).points
     else:
         points = face.points if face.given else five
     landmarks = photo_to_crop(flip_y(points, height), trans_params)
@@ -90,17 +92,21 @@ def align_face(path: Path, photo_name: str, name: str, photo: np.ndarray, face: 
 
 
 def find_landmarks(photo: np.ndarray, face: FacePoints,
-                   landmark_detector: FaceDetector | FrozenLandmarkDetector) -> np.ndarray:
-    """Returns the 68 landmarks (68, 2) px, y down, of a face in a photo (H, W, 3) uint8 RGB.
+                   landmark_detector: FaceDetector | FrozenLandmarkDetector) -> FacePoints:
+    """Returns a face in a photo (H, W, 3) uint8 RGB with its 68 landmarks, and with its mesh if there is one.
 
     68 given landmarks are returned as they are. The 68 landmarks that the face detector found are returned as they
     are, too, unless there is a TensorFlow landmark detector: it takes precedence. In all other cases the landmark
-    detector predicts the landmarks from the five points.
+    detector finds the landmarks at the five points.
     Raises InputError if the five points cannot be those of a face.
     """
-    if len(face.points) == 68 and (face.given or not isinstance(landmark_detector, FrozenLandmarkDetector)):
-        return face.points
-    return landmark_detector.predict_landmarks(photo, five_points(face.points))
+    five = five_points(face.points)
+    if isinstance(landmark_detector, FrozenLandmarkDetector) and not (face.given and len(face.points) == 68):
+        return replace(face, points=landmark_detector.predict_landmarks(photo, five))
+    if len(face.points) == 68:
+        return face
+    found = landmark_detector.face_at(photo, five)
+    return replace(face, points=found.landmarks, mesh=found.mesh)
 
 
 def attention_mask(crop: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

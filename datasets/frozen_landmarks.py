@@ -25,7 +25,7 @@ _HARMLESS = {"Assert", "RandomUniform"}   # stateful operations that old graphs 
 
 
 def landmark_detector(folder: Path, otherwise: FaceDetector | None = None) -> "FrozenLandmarkDetector | FaceDetector":
-    """The detector to predict 68 landmarks at five known points with, by `predict_landmarks(photo, points)`.
+    """The detector that finds 68 landmarks at five known points.
 
     It is the TensorFlow detector if the folder has its graph. Otherwise it is the other one, MediaPipe's by default.
     Raises InputError if the TensorFlow detector cannot be used.

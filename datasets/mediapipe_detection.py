@@ -81,10 +81,6 @@ class MediapipeDetector:
                 return faces
         return []
 
-    def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """The 68 landmarks (68, 2) px of the face at five known points: `face_at` says what it takes and raises."""
-        return self.face_at(photo, points).landmarks
-
     def face_at(self, photo: np.ndarray, points: np.ndarray) -> FoundFace:
         """The face at five known points. Its score is low where the photo does not show a face there.
 

@@ -135,7 +135,7 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
         points, selection = read_points(given, lambda: size)
         points, correction = check_points(points, given, size)
         return [FacePoints(points, given=True)], "; ".join(filter(None, (selection, correction)))
-    found = [FacePoints(face.landmarks, given=False) for face in detector.detect(photo, all_faces)]
+    found = [FacePoints(face.landmarks, given=False, mesh=face.mesh) for face in detector.detect(photo, all_faces)]
     if not found:
         raise InputError(f"{path}: no face found; if there is one, give its five points in "
                          f"{folder / path.stem}.txt")

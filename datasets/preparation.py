@@ -1,4 +1,5 @@
-"""Prepares single photos for training: finds the 68 landmarks of the face, computes the skin mask, writes both."""
+"""Prepares single photos for training: writes the landmarks and the mesh of the face, and the skin mask."""
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from datasets.frozen_landmarks import landmark_detector
 from datasets.photo_folder import find_faces, problem_and_remark
 from datasets.photos import read_photo
 from datasets.preparation_masks import check_provided_mask, checksum, photo_has_changed, read_origin, write_mask
-from datasets.preparation_plan import FileNames, sample_paths
+from datasets.preparation_plan import FileNames, mesh_path, sample_paths
 from datasets.training_photos import SamplePaths, read_landmarks
 from models.coordinates import flip_y
 from models.landmarks import five_points
@@ -89,19 +90,28 @@ class PhotoPreparer(Dataset):
             check_provided_mask(paths.mask, photo)
         if keep_landmarks and keep_mask:
             return False, ""
+        mesh = mesh_path(paths)
+        mesh_is_provided = mesh.exists() and (origin is None or origin.mesh_checksum != checksum(mesh))
+        if not mesh_is_provided:
+            mesh.unlink(missing_ok=True)
         if keep_landmarks:
             write_mask(paths.mask, paths.photo, photo)
             return True, ""
         (face,), remark = find_faces(paths.photo, photo, self.detector)
-        landmarks = find_landmarks(photo, face, self.landmark_detector)
-        check_face(photo, landmarks, paths.photo)
+        face = find_landmarks(photo, face, self.landmark_detector)
+        check_face(photo, face.points, paths.photo)
+        writes_mesh = face.mesh is not None and not mesh_is_provided
         paths.landmarks.unlink(missing_ok=True)
-        with atomic_write(paths.landmarks) as temporary:
-            np.savetxt(temporary, landmarks, fmt="%.3f")
-            # Landmarks whose checksum is not in the mask count as provided. So if the program is killed here, no
-            # landmarks may be there: old ones were deleted, and new ones get their name when the mask is written.
+        # Landmarks and meshes whose checksums are not in the mask count as provided. So if the program is killed here,
+        # none may be there: old ones were deleted, and new ones get their names when the mask is written.
+        with (atomic_write(paths.landmarks) as new_landmarks,
+              atomic_write(mesh) if writes_mesh else nullcontext() as new_mesh):
+            np.savetxt(new_landmarks, face.points, fmt="%.3f")
+            if writes_mesh:
+                np.save(new_mesh, face.mesh.astype(np.float32))
             if not keep_mask:
-                write_mask(paths.mask, paths.photo, photo, checksum(temporary))
+                write_mask(paths.mask, paths.photo, photo, checksum(new_landmarks),
+                           checksum(new_mesh) if writes_mesh else "")
         return True, remark
 
 

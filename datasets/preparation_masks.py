@@ -1,11 +1,11 @@
 """The files of skin masks: writing them with a note of their origin, and checking masks that the user provided.
 
 data_preparation.py may replace masks and landmarks that it wrote itself, but never those that the user provided. To
-tell them apart, each mask that it writes carries two texts in its PNG file: the CRC-32 checksum of the photo and, if it
-wrote the landmarks too, the checksum of their file. It follows that
+tell them apart, each mask that it writes carries texts in its PNG file: the CRC-32 checksum of the photo and, if it
+wrote the landmarks and the mesh too, the checksums of their files. It follows that
 
 - a mask without these texts was provided by the user,
-- landmarks with another checksum were provided by the user,
+- landmarks or a mesh with another checksum were provided by the user,
 - a photo with another checksum has changed since the mask was written.
 """
 import zlib
@@ -21,7 +21,7 @@ from datasets.skin_mask import skin_mask
 from datasets.training_photos import has_colours
 from util.files import InputError, atomic_write
 
-PHOTO_CHECKSUM, LANDMARKS_CHECKSUM = "photo crc32", "landmarks crc32"   # the keys of the two texts
+PHOTO_CHECKSUM, LANDMARKS_CHECKSUM, MESH_CHECKSUM = "photo crc32", "landmarks crc32", "mesh crc32"   # keys of the texts
 LEAST_WHITE = 32        # a mask with smaller values only has another range than 0..255: 0 and 1, or numbers of labels
 
 
@@ -29,6 +29,7 @@ class MaskOrigin(NamedTuple):
     """What a mask that data_preparation.py wrote says about its origin."""
     photo_checksum: str
     landmarks_checksum: str   # "": the landmarks were provided by the user
+    mesh_checksum: str        # "": there is no mesh, or it was provided by the user
 
 
 def read_origin(mask: Path) -> MaskOrigin | None:
@@ -38,18 +39,21 @@ def read_origin(mask: Path) -> MaskOrigin | None:
             texts = image.info
     except BROKEN:
         return None
-    return MaskOrigin(texts[PHOTO_CHECKSUM], texts.get(LANDMARKS_CHECKSUM, "")) if PHOTO_CHECKSUM in texts else None
+    if PHOTO_CHECKSUM not in texts:
+        return None
+    return MaskOrigin(texts[PHOTO_CHECKSUM], texts.get(LANDMARKS_CHECKSUM, ""), texts.get(MESH_CHECKSUM, ""))
 
 
-def write_mask(mask: Path, photo_path: Path, photo: np.ndarray, landmarks_checksum: str = ""):
+def write_mask(mask: Path, photo_path: Path, photo: np.ndarray, landmarks_checksum: str = "",
+               mesh_checksum: str = ""):
     """Compute and write the skin mask of a photo (H, W, 3) uint8 RGB, with a note of its origin.
 
-    landmarks_checksum: of the photo's landmarks if data_preparation.py writes them, "" if the user provided them.
+    landmarks_checksum, mesh_checksum: of the photo's landmarks and mesh if data_preparation.py writes them, else "".
     Raises OSError.
     """
-    texts = {PHOTO_CHECKSUM: checksum(photo_path)}
-    if landmarks_checksum:
-        texts[LANDMARKS_CHECKSUM] = landmarks_checksum
+    texts = {PHOTO_CHECKSUM: checksum(photo_path), LANDMARKS_CHECKSUM: landmarks_checksum,
+             MESH_CHECKSUM: mesh_checksum}
+    texts = {key: text for key, text in texts.items() if text}
     with atomic_write(mask) as temporary:
         write_grey_png(temporary, skin_mask(photo), texts)
 

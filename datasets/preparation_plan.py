@@ -6,6 +6,7 @@ come from data_preparation.py. datasets/preparation_masks.py explains how the tw
     x.jpg                photo: provided
     detections/x.txt     five points or 68 landmarks that say where the face is: provided, optional
     landmarks/x.txt      68 landmarks: provided, or else written
+    dense/x.npy          mesh of 468 points: written with the landmarks, if the detector makes one
     mask/x.png           skin mask: provided (also as mask/x.jpg and the like), or else written
     vis/, skipped.txt    contact sheets, and the list of the photos that were left out: written
 """
@@ -20,7 +21,7 @@ from datasets.preparation_masks import MaskOrigin, checksum, photo_has_changed, 
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.files import InputError, remove_remnants
 
-LANDMARKS, MASKS, SHEETS, SKIPPED = "landmarks", "mask", "vis", "skipped.txt"
+LANDMARKS, MESHES, MASKS, SHEETS, SKIPPED = "landmarks", "dense", "mask", "vis", "skipped.txt"
 UNLISTABLE = ("lists for train.py cannot hold a path with spaces at its ends, line breaks, or bytes that are not "
               "UTF-8: rename it")
 
@@ -56,6 +57,10 @@ def sample_paths(folder: Path, names: FileNames) -> SamplePaths:
     return SamplePaths(folder / names.photo, folder / MASKS / names.mask, folder / LANDMARKS / names.landmarks)
 
 
+def mesh_path(paths: SamplePaths) -> Path:
+    return paths.photo.parent / MESHES / f"{paths.photo.stem}.npy"
+
+
 def find_folders(data_root: Path, names: list[Path]) -> list[Path]:
     """Find the photo folders of these names in data_root. A folder with several names is returned once.
 
@@ -79,7 +84,7 @@ def plan_folder(path: Path, overwrite: bool) -> TrainingFolder:
     Raises InputError if the folder cannot be used, OSError if its subfolders cannot be created.
     """
     photos = list_photos(path)
-    for name in (LANDMARKS, MASKS, SHEETS):
+    for name in (LANDMARKS, MESHES, MASKS, SHEETS):
         (path / name).mkdir(exist_ok=True)
         remove_remnants(path / name)
     landmarks, masks = ({file.name for file in (path / name).iterdir()} for name in (LANDMARKS, MASKS))

@@ -150,11 +150,11 @@ def test_no_face_in_noise(mediapipe):
 def test_landmarks_at_known_points(detector):
     photo = read_photo(EXAMPLES / "grace_hopper.jpg")
     points = np.loadtxt(EXAMPLES / "detections" / "grace_hopper.txt")
-    landmarks = detector.predict_landmarks(photo, points)
+    landmarks = detector.face_at(photo, points).landmarks
     assert landmarks.shape == (68, 2)
     np.testing.assert_allclose(five_points(landmarks), points, atol=0.05 * eye_distance(points))
-    mirrored = detector.predict_landmarks(np.ascontiguousarray(photo[:, ::-1]),
-                                          ((photo.shape[1] - 1, 0) + points * (-1, 1))[[1, 0, 2, 4, 3]])
+    mirrored = detector.face_at(np.ascontiguousarray(photo[:, ::-1]),
+                                ((photo.shape[1] - 1, 0) + points * (-1, 1))[[1, 0, 2, 4, 3]]).landmarks
     np.testing.assert_allclose(mirrored[8], (photo.shape[1] - 1 - landmarks[8, 0], landmarks[8, 1]), atol=3)
 
 
@@ -186,13 +186,13 @@ def test_the_depth_of_the_mesh_grows_away_from_the_camera(mediapipe):
 def test_landmarks_of_a_face_off_the_photo_are_refused(detector):
     points = STANDARD_POINTS[:, :2] * (100, -100) + 5000
     with pytest.raises(InputError, match="outside"):
-        detector.predict_landmarks(np.zeros((100, 100, 3), np.uint8), points)
+        detector.face_at(np.zeros((100, 100, 3), np.uint8), points)
 
 
 @pytest.mark.parametrize("points", [np.full((5, 2), 50.0), np.full((5, 2), np.nan)])
 def test_landmarks_at_points_that_are_no_face_are_refused(detector, points):
     with pytest.raises(InputError, match="five points"):
-        detector.predict_landmarks(np.zeros((100, 100, 3), np.uint8), points)
+        detector.face_at(np.zeros((100, 100, 3), np.uint8), points)
 
 
 def test_a_detector_that_was_used_can_be_sent_to_another_process(mediapipe):

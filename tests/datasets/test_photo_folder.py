@@ -134,9 +134,9 @@ def test_which_landmarks_take_precedence():
     photo, detector, other = read_photo(EXAMPLE), face_detector("mediapipe"), OtherLandmarks()
     found = detector.detect(photo)[0].landmarks
     five = five_points(found)
-    assert find_landmarks(photo, FacePoints(found, given=True), other) is found
-    assert find_landmarks(photo, FacePoints(found, given=False), detector) is found
+    assert find_landmarks(photo, FacePoints(found, given=True), other).points is found
+    assert find_landmarks(photo, FacePoints(found, given=False), detector).points is found
     for face in (FacePoints(found, given=False), FacePoints(five, given=True)):
-        assert np.array_equal(find_landmarks(photo, face, other), other.predict_landmarks(photo, five))
-    predicted = find_landmarks(photo, FacePoints(five, given=True), detector)
-    assert np.array_equal(predicted, detector.predict_landmarks(photo, five))
+        assert np.array_equal(find_landmarks(photo, face, other).points, other.predict_landmarks(photo, five))
+    predicted, expected = find_landmarks(photo, FacePoints(five, given=True), detector), detector.face_at(photo, five)
+    assert np.array_equal(predicted.points, expected.landmarks) and np.array_equal(predicted.mesh, expected.mesh)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import data_preparation
+from datasets.face_mesh import mesh_landmarks
 from datasets.photos import read_photo
 from datasets.skin_mask import skin_mask
 from datasets.training_photos import read_datalist, read_sample
@@ -94,6 +95,9 @@ def test_from_photos_to_training_samples(root, photos):
 
     landmarks = np.loadtxt(photos / "landmarks" / "astronaut.txt")
     assert np.abs(five_points(landmarks) - np.loadtxt(EXAMPLES / "detections" / "astronaut.txt")).max() < 6
+    mesh = np.load(photos / "dense" / "astronaut.npy")
+    assert mesh.shape == (468, 3) and mesh.dtype == np.float32
+    np.testing.assert_allclose(mesh_landmarks(mesh[:, :2]), landmarks, atol=0.001)
     searched = np.loadtxt(photos / "landmarks" / "searched.txt") + [80, 0]
     assert np.linalg.norm(searched - landmarks, axis=1).mean() < 3
     for name in ("astronaut.png", "searched.jpg"):
@@ -121,14 +125,14 @@ def test_what_is_done_stays_and_the_rest_is_done(root, photos, prepare):
     assert written(photos) == before
 
     missing = [photos / "landmarks" / "astronaut.txt", photos / "landmarks" / "searched.txt",
-               photos / "mask" / "searched.png"]
+               photos / "dense" / "searched.npy", photos / "mask" / "searched.png"]
     for path in missing:
         path.unlink()
     add_photo(photos, "another.png")
     assert prepare("--img_folder", "photos") == 0
     after = written(photos)
     new = {path for path in after if after[path][0] != before.get(path, (None,))[0]}
-    assert new == {*missing, photos / "mask" / "astronaut.png",   # which records the landmarks
+    assert new == {*missing, photos / "dense" / "astronaut.npy", photos / "mask" / "astronaut.png",   # it names both
                    photos / "another.png", photos / "landmarks" / "another.txt",
                    photos / "mask" / "another.png", photos / "vis" / "sheet_001.jpg"}
     assert all(after[path][1] == before[path][1] for path in missing)
@@ -146,8 +150,9 @@ def test_a_photo_that_has_changed_is_done_again_one_that_was_copied_is_not(root,
     assert prepare("--img_folder", "photos") == 0
     after = written(photos)
     new = {path.relative_to(photos) for path in after if after[path] != before[path]}
-    assert new == {Path("astronaut.png"), Path("landmarks/astronaut.txt"), Path("mask/astronaut.png"),
-                   Path("given.png"), Path("mask/given.png"), Path("copied.png"), Path("vis/sheet_001.jpg")}
+    assert new == {Path("astronaut.png"), Path("landmarks/astronaut.txt"), Path("dense/astronaut.npy"),
+                   Path("mask/astronaut.png"), Path("given.png"), Path("mask/given.png"), Path("copied.png"),
+                   Path("vis/sheet_001.jpg")}
     mask = Image.open(photos / "mask" / "given.png")
     assert np.array_equal(np.asarray(mask), expected_mask(photos / "given.png"))
 
@@ -205,6 +210,8 @@ def test_the_users_own_landmarks_and_masks_stay(root, photos, prepare):
     (photos / "mask").mkdir()
     own.save(photos / "mask" / "given.jpeg")
     Image.new("RGB", (512, 512), "white").save(photos / "mask" / "astronaut.png")
+    (photos / "dense").mkdir()
+    np.save(photos / "dense" / "searched.npy", np.zeros((468, 3)))
     before = written(photos)
     assert prepare("--img_folder", "photos") == 0
     first = written(photos)
@@ -521,7 +528,7 @@ def test_processes_of_torchrun_share_the_photos(root, photos, prepare):
     shared = {path: content for path, (_, content) in written(root).items()}
     for name in ("landmarks/searched.txt", "landmarks/astronaut.txt", "skipped.txt"):
         (photos / name).unlink()
-    for name in ("mask", "vis"):
+    for name in ("dense", "mask", "vis"):
         shutil.rmtree(photos / name)
     shutil.rmtree(root / "datalist")
     assert prepare("--img_folder", "photos") == 1
