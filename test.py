@@ -22,12 +22,11 @@ from options.testing import parse
 from util.command import run_command, safe_output
 
 if TYPE_CHECKING:
-    import torch
-
     from datasets.photo_choice import ChosenPhotos
     from datasets.photo_folder import PhotoFolder
     from models.face_files import FaceWriter
     from models.reconstruction import Reconstructor
+    from util.distributed import Processes
     from util.progress import Progress
 
 # Threads of PyTorch that wait leave the cores to those that read and write. It is read when PyTorch is imported.
@@ -62,7 +61,7 @@ def reconstruct_folder(options: Namespace) -> int:
     try:
         photos = choose_photos(options.img_folder, options.recursive)
         photos = processes.gather(photos)[0]   # all processes use the list of the first one
-        reconstructor = build_reconstructor(options, processes.device)
+        reconstructor = build_reconstructor(options, processes)
         results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
 
         left_out = name_collisions(photos.paths)
@@ -112,7 +111,7 @@ def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bo
     return results_folder, make_results_folder(results_folder, marked, photos.source)
 
 
-def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstructor":
+def build_reconstructor(options: Namespace, processes: "Processes") -> "Reconstructor":
     """Load the network and the face model that the options name. Raises InputError."""
     from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
     from models.face_model_files import choose_face_model
@@ -125,7 +124,7 @@ def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstr
     if options.epoch != "0":
         path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
         checkpoint = load_checkpoint(path)
-        check_camera(checkpoint, path, options.focal, options.center, options.camera_d)
+        check_camera(checkpoint, path, options.focal, options.center, options.camera_d, processes.say)
         regressor = build_regressor(checkpoint, path, options.net_recon)
         trained_face_model = trained_with(checkpoint)
     face_model_name = choose_face_model(options.bfm_folder, options.bfm_model, trained_face_model)
@@ -133,8 +132,9 @@ def build_reconstructor(options: Namespace, device: "torch.device") -> "Reconstr
         options.bfm_folder, face_model_name, focal=options.focal, center=options.center, camera_d=options.camera_d,
         z_near=options.z_near, z_far=options.z_far, renderer=options.renderer)
     if options.fit_iters or "overlay" in parts_of(options.save):
-        renderer.rasteriser(device)   # an unusable rasteriser is reported now, not after photos were read
-    return Reconstructor(face_model, renderer, regressor, options.fit_iters, device, Origin(face_model_name, path))
+        renderer.rasteriser(processes.device)   # an unusable rasteriser is reported now, not after photos were read
+    return Reconstructor(face_model, renderer, regressor, options.fit_iters, processes.device,
+                         Origin(face_model_name, path))
 
 
 def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", writer: "FaceWriter", batch_size: int,

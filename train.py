@@ -88,7 +88,8 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
                                      must_continue=options.continue_train)
     checkpoint = checkpoints.load_checkpoint(start.path) if start.path else None
     if start.continues:
-        checkpoints.check_camera(checkpoint, start.path, options.focal, options.center, options.camera_d)
+        checkpoints.check_camera(checkpoint, start.path, options.focal, options.center, options.camera_d,
+                                 processes.say)
 
     # The face model, and the renderer that draws it.
     face_model_name = choose_face_model(options.bfm_folder, options.bfm_model,

@@ -30,6 +30,10 @@ from models.optimiser import Schedule, make_scheduler
 from models.regressor import BACKBONES, Regressor, backbone_of, init_from_dlib
 from util import assets
 from util.files import InputError, atomic_write
+from util.torch_files import Unread, read_torch_file
+
+# The camera of the networks of Deep3DFaceRecon, whose checkpoints do not store it, and of open_face.
+USUAL_CAMERA = {"focal": 1015, "center": 112, "camera_d": 10}
 
 
 class Start(NamedTuple):
@@ -103,17 +107,23 @@ def trained_camera(checkpoint: dict) -> dict[str, float]:
     return {name: value for name, value in _options(checkpoint).items() if name in ("focal", "center", "camera_d")}
 
 
-def check_camera(checkpoint: dict, path: Path, focal: float, center: float, camera_d: float):
+def check_camera(checkpoint: dict, path: Path, focal: float, center: float, camera_d: float,
+                 say: Callable[[str], None]):
     """Check that the camera of the options is the one that the network was trained with.
 
-    checkpoint: the content of the file at path. focal, center: px in the crop. camera_d: decimetres.
-    Raises InputError if they differ. A checkpoint that does not store its camera fits any.
+    checkpoint: the content of the file at path. focal, center: px in the crop. camera_d: decimetres. say: prints a
+    remark for a camera other than USUAL_CAMERA if the checkpoint does not store the camera of its training.
+    Raises InputError if it stores another camera.
     """
-    given = {"focal": focal, "center": center, "camera_d": camera_d}
-    for name, value in trained_camera(checkpoint).items():
+    given, trained = {"focal": focal, "center": center, "camera_d": camera_d}, trained_camera(checkpoint)
+    for name, value in trained.items():
         if value != given[name]:
             raise InputError(f"{path} was trained with --{name}={value}, not {given[name]}, so faces would be wrong: "
                              f"give --{name}={value}")
+    for name, value in USUAL_CAMERA.items():
+        if name not in trained and value != given[name]:
+            say(f"{path} does not say with which camera it was trained. Usual is --{name}={value:g}: if its network "
+                f"was trained with that, faces and landmarks are wrong with --{name}={given[name]:g}")
 
 
 def _options(checkpoint: dict) -> dict:
@@ -131,8 +141,9 @@ def build_regressor(checkpoint: dict, path: Path, backbone: str | None = None) -
 
     backbone: the backbone that the network must have; None accepts any. Raises InputError.
     """
-    state = checkpoint["net_recon"]
-    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")   # of a network saved while parallel
+    # A network that was saved while compiled or parallel has names such as _orig_mod.module.backbone.conv1.weight.
+    state = {name.replace("_orig_mod.", "").removeprefix("module."): values
+             for name, values in checkpoint["net_recon"].items()}
     found = backbone_of(state)
     if found is None:
         raise InputError(f"the network in {path} is none of {', '.join(BACKBONES)}")
@@ -150,7 +161,11 @@ def load_checkpoint(path: Path) -> dict:
         raise InputError(f"no checkpoint {path}: {_present(path)}. Get one from {assets.CHECKPOINT.source}; "
                          "--name=open_face --epoch=20 is the one that ships")
     checkpoint = load_weights(path, "checkpoint")
-    if not _has_names(checkpoint.get("net_recon")):
+    network = checkpoint.get("net_recon")
+    if isinstance(network, Unread):
+        raise InputError(f"the network 'net_recon' in the checkpoint {path} is a {type(network).__name__}: save its "
+                         "state_dict() instead")
+    if not _has_names(network):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
     return checkpoint
 
@@ -204,12 +219,15 @@ def load_weights(path: Path, kind: str, device: str = "cpu") -> dict:
     Raises InputError.
     """
     try:
-        weights = torch.load(path, map_location=device, weights_only=True)
+        weights = read_torch_file(path, device)
+    except InputError:
+        raise
     except Exception as error:   # a broken file makes PyTorch raise many kinds of errors
-        raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save with "
-                         f"tensors only ({type(error).__name__}); get it again, {assets.WHERE}") from error
+        raise InputError(f"the {kind} {path} cannot be read: it is incomplete, or no file of torch.save "
+                         f"({type(error).__name__}); get it again, {assets.WHERE}") from error
     if not _has_names(weights):
-        raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}")
+        advice = ": save its state_dict() instead" * isinstance(weights, Unread)
+        raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}{advice}")
     return weights
 
 

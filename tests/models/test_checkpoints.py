@@ -1,14 +1,21 @@
 """Networks from files that are not what they should be, and which checkpoint of an experiment is taken."""
+import os
+import shutil
+from argparse import Namespace
+
+import numpy as np
 import pytest
 import torch
 
 from models.checkpoints import (
+    check_camera,
     choose_start,
     load_checkpoint,
     load_imagenet_init,
     load_regressor,
     new_regressor,
     newest_checkpoint,
+    trained_camera,
 )
 from models.regressor import Regressor
 from tests.helpers import filled
@@ -23,9 +30,10 @@ def save_checkpoint(tmp_path):
     return save
 
 
-def test_a_network_saved_while_parallel_is_read(save_checkpoint):
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_a_network_saved_while_parallel_or_compiled_is_read(save_checkpoint, prefix):
     network = filled(Regressor("resnet18"))
-    path = save_checkpoint({f"module.{name}": values for name, values in network.state_dict().items()})
+    path = save_checkpoint({f"{prefix}{name}": values for name, values in network.state_dict().items()})
     crops = torch.rand(1, 3, 64, 64)
     assert torch.equal(load_regressor(path).eval()(crops), network(crops))
 
@@ -43,6 +51,49 @@ def test_weights_that_do_not_fit_are_named_in_one_line(save_checkpoint, change, 
     with pytest.raises(InputError, match=rf"epoch_20\.pth.*{message}") as raised:
         load_regressor(save_checkpoint(state))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_objects_of_other_programs_in_a_checkpoint_are_passed_over(tmp_path, zipped):
+    """None of them is rebuilt: that could run code."""
+    class Trap:
+        def __reduce__(self):
+            return shutil.copy, (__file__, str(tmp_path / "code has run"))
+
+    others = {"opt": Namespace(lr=1e-4), "where": tmp_path, "best": np.float64(0.5), "curve": np.arange(3.0),
+              "trap": Trap()}
+    network = filled(Regressor("resnet18")).state_dict()
+    torch.save({"net_recon": network, "options": {"focal": 1015.0}} | others, tmp_path / "epoch_20.pth",
+               _use_new_zipfile_serialization=zipped)
+    checkpoint = load_checkpoint(tmp_path / "epoch_20.pth")
+    assert trained_camera(checkpoint) == {"focal": 1015}
+    assert checkpoint["best"] == 0.5 and checkpoint["curve"].tolist() == [0, 1, 2]
+    assert torch.equal(load_regressor(tmp_path / "epoch_20.pth").state_dict()["backbone.conv1.weight"],
+                       network["backbone.conv1.weight"])
+    assert not (tmp_path / "code has run").exists()
+
+
+def test_objects_that_cannot_be_passed_over_are_named(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.system, ("exit",)
+
+    for content, message in (
+            ({"net_recon": {}, "trap": Trap()}, "objects of the type (posix|nt).system.*save it again"),
+            (Regressor("resnet18"), "no weights but a Regressor: save its state_dict"),
+            ({"net_recon": Regressor("resnet18")}, "'net_recon' .* is a Regressor: save its state_dict")):
+        torch.save(content, tmp_path / "epoch_20.pth")
+        with pytest.raises(InputError, match=message):
+            load_checkpoint(tmp_path / "epoch_20.pth")
+
+
+def test_a_camera_that_the_checkpoint_does_not_know_is_remarked_on(tmp_path):
+    said = []
+    check_camera({}, tmp_path, 1015, 112, 10, said.append)
+    check_camera({"options": {"focal": 1500}}, tmp_path, 1500, 112, 10, said.append)
+    assert not said
+    check_camera({"options": {"center": 112}}, tmp_path, 1500, 112, 10, said.append)
+    assert len(said) == 1 and "--focal=1015" in said[0] and "--focal=1500" in said[0]
 
 
 def test_a_checkpoint_brings_the_states_of_optimiser_and_scheduler(tmp_path):

@@ -97,7 +97,7 @@ def test_a_network_is_not_taken_for_one_of_another_camera(photos, trained, tmp_p
     with pytest.raises(InputError, match=r"--focal=1015\.0, not 800"):
         build_trainer(parse(arguments(photos, trained.parent, *camera)), CPU)
     with pytest.raises(InputError, match=r"--focal=1015\.0, not 800"):
-        build_reconstructor(testing.parse([*camera, "--epoch=2", f"--checkpoints_dir={trained.parent}"]), CPU.device)
+        build_reconstructor(testing.parse([*camera, "--epoch=2", f"--checkpoints_dir={trained.parent}"]), CPU)
 
 
 def test_the_face_model_of_the_training_is_recorded_and_taken_again(photos, trained, tmp_path):
