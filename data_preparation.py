@@ -9,7 +9,6 @@ changed. Exit status: 0 if every photo was prepared, 1 if photos were left out, 
 128 + n if signal n has stopped it.
 """
 import argparse
-import math
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -80,30 +79,21 @@ def prepare_photos(preparer: "PhotoPreparer", workers: int, verbose: bool, quiet
     Returns why photos were left out, by their names, and for how many of the others files were written.
     Raises InputError if memory runs out, OSError if a file cannot be written.
     """
-    from datasets.preparation_plan import SKIPPED
     from util.devices import explain_out_of_memory
-    from util.progress import FirstLines, Progress
+    from util.progress import LeftOut, Progress
     from util.readers import read_in_processes
 
-    left_out, written = {}, 0
+    written = 0
     with explain_out_of_memory(), Progress(len(preparer), "photo", quiet=quiet) as progress:
-        most = math.inf if verbose else 10
-        reasons, remarks = FirstLines(progress.say, most), FirstLines(progress.say, most)
+        left_out = LeftOut(progress.say, verbose)
         for outcome in read_in_processes(preparer, workers, in_order=False):
             if outcome.failure:
                 raise OSError(outcome.failure)
-            if outcome.problem:
-                left_out[outcome.name] = outcome.problem
-                reasons.say(f"left out: {outcome.problem}")
-            if outcome.remark:
-                remarks.say(outcome.remark)
+            left_out.add(outcome.name, outcome.problem, outcome.remark)
             written += outcome.written
             progress.advance()
-        if reasons.hidden:
-            progress.say(f"left out: {reasons.hidden} more photos, see {SKIPPED} in {preparer.folder}")
-        if remarks.hidden:
-            progress.say(f"{remarks.hidden} more remarks like these: --verbose prints all of them")
-    return left_out, written
+        left_out.count_others(preparer.folder)
+    return left_out.reasons, written
 
 
 def finish_folder(folder: "TrainingFolder", written: int):

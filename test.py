@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.face_files import FaceWriter
     from models.reconstruction import Reconstructor
     from util.distributed import Processes
-    from util.progress import Progress
+    from util.progress import LeftOut
 
 # Threads of PyTorch that wait leave the cores to those that read and write. It is read when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -48,7 +48,6 @@ def reconstruct_folder(options: Namespace) -> int:
     Under torchrun, every process runs this function and reconstructs its share of the photos.
     Raises InputError if the work cannot start or go on.
     """
-    from datasets.face_points import remark_on_unused_files
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.photos import read_photo
@@ -66,11 +65,7 @@ def reconstruct_folder(options: Namespace) -> int:
 
         left_out = name_collisions(photos.paths)
         if processes.is_first:
-            for reason in left_out.values():
-                print(f"left out: {reason}", file=sys.stderr)
-            for folder in photos.folders if not options.all_faces else []:
-                if remark := remark_on_unused_files(folder, [path for path in photos.paths if path.parent == folder]):
-                    print(remark, file=sys.stderr)
+            tell_before_the_work(photos, left_out, options, results_folder)
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                              options.detector, options.verbose, photos.root)
@@ -89,6 +84,26 @@ def reconstruct_folder(options: Namespace) -> int:
     finally:
         leave_processes()
     return 1 if left_out else 0
+
+
+def tell_before_the_work(photos: "ChosenPhotos", collisions: dict[Path, str], options: Namespace, results_folder: Path):
+    """Print which photos are left out because of their names, and which files in the folders of photos are not read.
+
+    collisions: the photos with such names, and the reasons.
+    """
+    from datasets.face_points import remark_on_unused_files
+    from datasets.photos import remark_on_unread_photos
+    from util.progress import LeftOut
+
+    left_out = LeftOut(lambda line: print(line, file=sys.stderr), options.verbose)
+    for photo, reason in collisions.items():
+        left_out.add(photo, reason)
+    for folder in photos.folders:
+        left_out.add(folder, remark=remark_on_unread_photos(folder, subfolders=not options.recursive))
+        if not options.all_faces:
+            inside = [path for path in photos.paths if path.parent == folder]
+            left_out.add(folder, remark=remark_on_unused_files(folder, inside))
+    left_out.count_others(results_folder)
 
 
 def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bool) -> tuple[Path, float]:
@@ -148,33 +163,25 @@ def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", wr
     """
     from datasets.photo_folder import batches
     from util.devices import explain_out_of_memory
-    from util.progress import Progress
+    from util.progress import LeftOut, Progress
     from util.readers import read_in_processes
 
-    left_out: dict[Path, str] = {}
     with explain_out_of_memory(), writer, Progress(len(photos), "photo", quiet=quiet) as progress:
+        left_out = LeftOut(progress.say, verbose)
         for complete_photos, faces in batches(read_in_processes(photos, workers), batch_size):
             for photo in complete_photos:
-                report(photo.path, photo.problem, photo.remark, left_out, progress)
+                left_out.add(photo.path, photo.problem, photo.remark)
             if faces:
                 results = reconstructor(faces, writer.parts)
                 # Wait for the files of the batch before, so that at most two batches of results are in memory.
-                report_errors(writer.finish(), verbose, left_out, progress)
+                report_errors(writer.finish(), verbose, left_out)
                 writer.start(results)
             for photo in complete_photos:
                 writer.start_photo(photo.path)
             progress.advance(len(complete_photos))
-        report_errors(writer.finish(), verbose, left_out, progress)
-    return left_out
-
-
-def report(photo: Path, problem: str, remark: str, left_out: dict[Path, str], progress: "Progress"):
-    """Print the problem and the remark of a photo, unless they are "". A problem leaves the photo out."""
-    if problem and photo not in left_out:
-        left_out[photo] = problem
-        progress.say(f"left out: {problem}")
-    if remark:
-        progress.say(remark)
+        report_errors(writer.finish(), verbose, left_out)
+        left_out.count_others(writer.folder)
+    return left_out.reasons
 
 
 def report_left_out(left_out: dict[Path, str], root: Path, results_folder: Path, start: float, all_faces: bool):
@@ -183,8 +190,8 @@ def report_left_out(left_out: dict[Path, str], root: Path, results_folder: Path,
     left_out: the reason for each photo. root: of the photos. start: time of the start of this run, see
     `make_results_folder`.
     """
-    from models.result_places import LEFT_OUT_FILE, old_results
-    from util.files import write_lines
+    from models.result_places import old_results
+    from util.files import SKIPPED, write_lines
 
     lines = []
     for photo, reason in sorted(left_out.items()):
@@ -194,15 +201,14 @@ def report_left_out(left_out: dict[Path, str], root: Path, results_folder: Path,
             reason += f"; results of an earlier run are still there: {', '.join(file.name for file in old)}"
         lines.append(f"{path}: {reason}")
     if lines:
-        write_lines(results_folder / LEFT_OUT_FILE, lines)
+        write_lines(results_folder / SKIPPED, lines)
 
 
-def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_out: dict[Path, str],
-                  progress: "Progress"):
-    """Print the errors of writing results, each with its photo, which is left out."""
+def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_out: "LeftOut"):
+    """Take note of the errors of writing results, each with its photo, which is left out."""
     for photo, error in errors:
         trace = "".join(traceback.format_exception(error)) if verbose else ""
-        report(photo, f"{photo}: its results could not be written: {error}", trace, left_out, progress)
+        left_out.add(photo, f"{photo}: its results could not be written: {error}", trace)
 
 
 if __name__ == "__main__":

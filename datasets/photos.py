@@ -19,7 +19,7 @@ OTHER_SUFFIXES = {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf"
                   ".pef", ".rwl", ".3fr", ".iiq", ".x3f", ".kdc", ".dcr", ".erf", ".mrw", ".mos", ".mef", ".srw",
                   ".raw", ".jxl", ".jxr", ".exr", ".hdr", ".xcf"}
 NO_PHOTOS = {".txt", ".pts", ".json"}   # there may be one for each photo; they are not looked into, which takes time
-BESIDE_PHOTOS = {"detections", "landmarks", "mask", "vis"}   # folders of files that belong to the photos beside them
+BESIDE_PHOTOS = {"detections", "landmarks", "dense", "mask", "vis"}   # folders of files of the photos beside them
 # How picture files begin: JPEG, PNG, GIF, TIFF, WebP, AVIF and HEIC, JPEG 2000, Photoshop
 _BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:avif|heic|heix|mif1)|"
                         rb"\0\0\0\x0cjP  |8BPS", re.DOTALL)

@@ -3,8 +3,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.preparation_plan import SKIPPED, TrainingFolder
-from util.files import InputError, write_lines
+from datasets.preparation_plan import TrainingFolder
+from util.files import SKIPPED, InputError, write_lines
 
 LISTS = {"landmarks.txt": "landmarks", "images.txt": "photo", "masks.txt": "mask"}   # file name: field of SamplePaths
 

@@ -21,7 +21,7 @@ from datasets.preparation_masks import MaskOrigin, checksum, photo_has_changed, 
 from datasets.training_photos import SamplePaths, read_landmarks
 from util.files import InputError, remove_remnants
 
-LANDMARKS, MESHES, MASKS, SHEETS, SKIPPED = "landmarks", "dense", "mask", "vis", "skipped.txt"
+LANDMARKS, MESHES, MASKS, SHEETS = "landmarks", "dense", "mask", "vis"
 UNLISTABLE = ("lists for train.py cannot hold a path with spaces at its ends, line breaks, or bytes that are not "
               "UTF-8: rename it")
 

@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 
 from models.outputs.table import OUTPUTS
-from util.files import InputError, atomic_write, write_lines
+from util.files import SKIPPED, InputError, atomic_write, write_lines
 
-LEFT_OUT_FILE = "skipped.txt"   # in the folder of results: which photos were left out, and why
-_OWNER = ".photos"              # in a folder of results: the path of the folder, or of the list, that has the photos
+_OWNER = ".photos"   # in a folder of results: the path of the folder, or of the list, that has the photos
 
 
 def holds_results(folder: Path) -> bool:
@@ -52,8 +51,8 @@ def make_results_folder(folder: Path, marked: Path, source: Path) -> float:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_lines(folder / LEFT_OUT_FILE, [])   # reports a folder that cannot be written to now, not after the work
-        (folder / LEFT_OUT_FILE).unlink(missing_ok=True)
+        write_lines(folder / SKIPPED, [])   # reports a folder that cannot be written to now, not after the work
+        (folder / SKIPPED).unlink(missing_ok=True)
         with atomic_write(marked / _OWNER) as temporary:
             temporary.write_bytes(os.fsencode(source))
         return (marked / _OWNER).stat().st_mtime

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+SKIPPED = "skipped.txt"   # the list of the photos that were left out, with the reasons
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")   # names of temporary files
 _REMNANT_AGE = 60   # seconds: no file takes longer to write, so an older temporary file is a remnant
 

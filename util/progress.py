@@ -1,9 +1,13 @@
 """Shows the progress of long work: as a bar on a terminal, as plain lines in a log."""
+import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from pathlib import Path
 
 from tqdm import tqdm
+
+from util.files import SKIPPED
 
 LINE_EVERY = 10   # seconds between two lines in a log
 
@@ -58,3 +62,31 @@ class FirstLines:
     def hidden(self) -> int:
         """The number of lines that were not printed."""
         return max(self.count - self.most, 0)
+
+
+class LeftOut:
+    """Collects which photos are left out, and why. Prints the first ten reasons and the first ten remarks.
+
+    say: prints a line. verbose: print all reasons and remarks.
+    """
+
+    def __init__(self, say: Callable[[str], None], verbose: bool):
+        most = math.inf if verbose else 10
+        self.say, self.first_reasons, self.first_remarks = say, FirstLines(say, most), FirstLines(say, most)
+        self.reasons: dict[Hashable, str] = {}   # by photo
+
+    def add(self, photo: Hashable, problem: str = "", remark: str = ""):
+        """Take note of the problem that leaves a photo out, and of a remark; "" stands for none. Only the first problem
+        of a photo counts."""
+        if problem and photo not in self.reasons:
+            self.reasons[photo] = problem
+            self.first_reasons.say(f"left out: {problem}")
+        if remark:
+            self.first_remarks.say(remark)
+
+    def count_others(self, folder: Path):
+        """Print how many reasons and remarks were not printed. folder: where the list of all reasons is written."""
+        if self.first_reasons.hidden:
+            self.say(f"left out: {self.first_reasons.hidden} more photos, see {folder / SKIPPED}")
+        if self.first_remarks.hidden:
+            self.say(f"{self.first_remarks.hidden} more remarks like these: --verbose prints all of them")
