@@ -128,28 +128,17 @@ def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bo
 
 def build_reconstructor(options: Namespace, processes: "Processes") -> "Reconstructor":
     """Load the network and the face model that the options name. Raises InputError."""
-    from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
-    from models.face_model_files import choose_face_model
-    from models.face_rendering import build_face_model
     from models.outputs.table import parts_of
     from models.reconstruction import Reconstructor
-    from models.records import Origin
 
-    path = regressor = trained_face_model = None
-    if options.epoch != "0":
-        path = options.checkpoints_dir / options.name / f"epoch_{options.epoch}.pth"
-        checkpoint = load_checkpoint(path)
-        check_camera(checkpoint, path, options.focal, options.center, options.camera_d, processes.say)
-        regressor = build_regressor(checkpoint, path, options.net_recon)
-        trained_face_model = trained_with(checkpoint)
-    face_model_name = choose_face_model(options.bfm_folder, options.bfm_model, trained_face_model)
-    face_model, renderer = build_face_model(
-        options.bfm_folder, face_model_name, focal=options.focal, center=options.center, camera_d=options.camera_d,
-        z_near=options.z_near, z_far=options.z_far, renderer=options.renderer)
+    reconstructor = Reconstructor.load(
+        options.name, options.epoch, processes.device, fit_iters=options.fit_iters,
+        checkpoints_dir=options.checkpoints_dir, bfm_folder=options.bfm_folder, bfm_model=options.bfm_model,
+        net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d,
+        z_near=options.z_near, z_far=options.z_far, renderer=options.renderer, say=processes.say)
     if options.fit_iters or "overlay" in parts_of(options.save):
-        renderer.rasteriser(processes.device)   # an unusable rasteriser is reported now, not after photos were read
-    return Reconstructor(face_model, renderer, regressor, options.fit_iters, processes.device,
-                         Origin(face_model_name, path))
+        reconstructor.renderer.rasteriser(processes.device)   # an unusable one is reported now, not after the reading
+    return reconstructor
 
 
 def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", writer: "FaceWriter", batch_size: int,

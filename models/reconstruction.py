@@ -1,9 +1,13 @@
 """Reconstructs 3D faces from aligned faces."""
-from collections.abc import Collection
+import itertools
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
 from models.coefficients import SIZE, SLICES, split, turn_coefficients
 from models.coordinates import (
     CROP_SIZE,
@@ -14,11 +18,18 @@ from models.coordinates import (
     turn_trans_params,
 )
 from models.face_model import FaceModel
-from models.face_rendering import render_over
+from models.face_model_files import choose_face_model
+from models.face_rendering import build_face_model, render_over
 from models.fitting import Fitter
 from models.landmarks import roll
 from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
+from util.files import InputError
+
+REPOSITORY = Path(__file__).parents[1]
+# Finds and crops the face in a photo (H, W, 3) uint8 RGB, or returns None. The further arguments are the points of the
+# face or None, the name of the photo, and whether landmarks and attention for a fit are wanted.
+FindFace = Callable[[np.ndarray, np.ndarray | None, str, bool], AlignedFace | None]
 
 # What is computed of a face only if an output needs it: its vertices and colours, and the render over its crop.
 PARTS = ("mesh", "overlay")
@@ -30,15 +41,73 @@ class Reconstructor:
 
     regressor: the network; None starts the fit from the mean face. fit_iters: number of steps of the fit; 0 makes no
     fit. device: where everything is computed. origin: the files of the face model and of the network, for outputs that
-    name them.
+    name them. find_face: finds and crops the face in a photo, see `load`.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
-                 fit_iters: int, device: torch.device, origin: Origin = NO_FILES):
+                 fit_iters: int, device: torch.device, origin: Origin = NO_FILES,
+                 find_face: FindFace | None = None):
         self.face_model, self.renderer, self.device = face_model.to(device), renderer, device
         self.regressor = regressor.to(device, memory_format=torch.channels_last).eval() if regressor else None
         self.fitter = Fitter(face_model, renderer) if fit_iters else None
-        self.fit_iters, self.origin = fit_iters, origin
+        self.fit_iters, self.origin, self.find_face = fit_iters, origin, find_face
+
+    @classmethod
+    def load(cls, name: str, epoch: str | int, device: torch.device | str = "cpu", find_face: FindFace | None = None, *,
+             fit_iters: int = 0, checkpoints_dir: Path = REPOSITORY / "checkpoints",
+             bfm_folder: Path = REPOSITORY / "BFM", bfm_model: str | None = None, net_recon: str | None = None,
+             focal: float = 1015, center: float = 112, camera_d: float = 10, z_near: float = 5, z_far: float = 15,
+             renderer: str = "auto", say: Callable[[str], None] = warnings.warn) -> "Reconstructor":
+        """Returns a reconstructor with the network of a checkpoint and the face model that belongs to it.
+
+        name, epoch: the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth. Epoch 0 uses no network, so fit_iters
+        must not be 0 then. find_face: finds the face in a photo, which only `reconstruct` needs. Usually it is a
+        `datasets.face_finder.FaceFinder`; it is an argument since files in models/ do not import those of datasets/.
+        bfm_model: the file name of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone
+        that the network must have; None accepts any. say: prints a remark on the camera, see `check_camera`. The other
+        arguments are those of `Reconstructor` and of `build_face_model`.
+        Raises InputError if a file is missing, is broken or does not fit to the others.
+        """
+        path = regressor = trained_face_model = None
+        if str(epoch) != "0":
+            path = checkpoints_dir / name / f"epoch_{epoch}.pth"
+            checkpoint = load_checkpoint(path)
+            check_camera(checkpoint, path, focal, center, camera_d, say)
+            regressor = build_regressor(checkpoint, path, net_recon)
+            trained_face_model = trained_with(checkpoint)
+        bfm_model = choose_face_model(bfm_folder, bfm_model, trained_face_model)
+        face_model, mesh_renderer = build_face_model(bfm_folder, bfm_model, focal=focal, center=center,
+                                                     camera_d=camera_d, z_near=z_near, z_far=z_far, renderer=renderer)
+        return cls(face_model, mesh_renderer, regressor, fit_iters, torch.device(device), Origin(bfm_model, path),
+                   find_face)
+
+    def reconstruct(self, images: Sequence[np.ndarray], points: Sequence[np.ndarray | None] | None = None,
+                    batch_size: int = 8, parts: Collection[str] = PARTS) -> list[FaceResult | None]:
+        """Returns one face for each image, in their order; None where no face is found.
+
+        images: (H, W, 3) uint8 RGB each, of any size, upright. points: for each image (5, 2) or (68, 2) px in the
+        image, y down, where its face is, see `datasets.face_points`; None for an image searches for its largest face,
+        and None instead of the list does so for all. batch_size: how many faces are computed at once. parts: what is
+        computed in addition to the coefficients and the landmarks, of PARTS.
+        Raises InputError if an image is of another type, or if points cannot be those of a face. It names the image by
+        its number, from 0.
+        """
+        if self.find_face is None:
+            raise ValueError("faces cannot be found without find_face: Reconstructor.load(..., FaceFinder())")
+        if points is None:
+            points = [None] * len(images)
+        faces: dict[int, AlignedFace] = {}   # by the number of the image
+        for number, (image, given) in enumerate(zip(images, points, strict=True)):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise InputError(f"image {number} must be (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+            face = self.find_face(image, given, f"image {number}", self.fitter is not None)
+            if face:
+                faces[number] = face
+        results: dict[int, FaceResult] = {}
+        for start in range(0, len(faces), batch_size):
+            batch = dict(itertools.islice(faces.items(), start, start + batch_size))
+            results |= zip(batch, self(list(batch.values()), parts), strict=True)
+        return [results.get(number) for number in range(len(images))]
 
     def __call__(self, faces: list[AlignedFace], parts: Collection[str] = PARTS) -> list[FaceResult]:
         """Returns the result of each face. All faces are computed at once, as one batch.
