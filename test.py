@@ -50,7 +50,7 @@ def reconstruct_folder(options: Namespace) -> int:
     """
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
-    from datasets.photos import read_photo
+    from datasets.photos import read_incomplete_photo
     from models.face_files import FaceWriter
     from models.face_rendering import copy_to_cpu
     from models.outputs.details import OutputSettings
@@ -70,7 +70,8 @@ def reconstruct_folder(options: Namespace) -> int:
         folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
                              options.detector, options.verbose, photos.root)
         workers = processes.workers(options.num_threads)
-        settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin, read_photo)
+        settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin,
+                                  lambda path: read_incomplete_photo(path)[0])
         writer = FaceWriter(results_folder, options.save, settings, max(workers, 1))
         left_out_here = reconstruct_photos(folder, reconstructor, writer, options.batch_size, workers, options.verbose,
                                            quiet=not processes.is_first)

@@ -158,7 +158,7 @@ def _search(picture: Image.Image, detector: Callable[[np.ndarray], Boxes], size:
     shrink = size / max(picture.size)
     copy = picture.resize([max(round(length * shrink), 1) for length in picture.size],
                           Image.Resampling.BILINEAR, reducing_gap=2)
-    pixels = np.ascontiguousarray(np.rot90(copy, turns))
+    pixels = np.rot90(copy, turns).copy()   # in the layout that dlib needs, also for a picture that is 1 px wide
     middle = (np.array(pixels.shape[1::-1]) - 1) / 2
     places = []
     for box, score in detector(pixels):

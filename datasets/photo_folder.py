@@ -12,7 +12,7 @@ from datasets.face_detection import FaceDetector, face_detector
 from datasets.face_finder import FacePoints, align_face
 from datasets.face_points import DETECTIONS, points_file, read_points
 from datasets.frozen_landmarks import landmark_detector
-from datasets.photos import read_photo
+from datasets.photos import read_incomplete_photo
 from datasets.point_checks import check_points
 from models.records import AlignedFace
 from util.files import InputError
@@ -60,10 +60,10 @@ class PhotoFolder(Dataset):
 
     def read(self, path: Path) -> Photo:
         """Returns the photo's aligned faces. Raises InputError if the photo cannot be read or shows no face."""
-        photo = read_photo(path)
+        photo, remark_on_file = read_incomplete_photo(path)
         found, remark = find_faces(path, photo, self.detector, self.all_faces)
         photo_name = path.relative_to(self.root or path.parent).with_suffix("").as_posix()
-        faces, problems, remarks = [], [], [remark] if remark else []
+        faces, problems, remarks = [], [], list(filter(None, (remark_on_file, remark)))
         for number, face in enumerate(found):
             name = f"{photo_name}_{number}" if self.all_faces else photo_name
             try:

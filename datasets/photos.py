@@ -1,4 +1,5 @@
 """Finds and reads photos."""
+import io
 import re
 import struct
 import threading
@@ -24,6 +25,7 @@ BESIDE_PHOTOS = {"detections", "landmarks", "dense", "mask", "vis"}   # folders 
 _BEGINNING = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|II\*\0|MM\0\*|RIFF....WEBP|....ftyp(?:avif|heic|heix|mif1)|"
                         rb"\0\0\0\x0cjP  |8BPS", re.DOTALL)
 MAX_PIXELS = 500_000_000
+MOST_MISSING = 0.05   # share of the rows of pixels that may be missing at the end of an incomplete file
 _PILLOW_LIMIT = threading.Lock()   # held while Pillow's own limit is changed
 
 # The operations that turn the stored pixels upright, by the EXIF orientation
@@ -136,7 +138,7 @@ def _begins_like_a_photo(path: Path) -> bool:
         return False
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(file: Path | io.BytesIO) -> Image.Image:
     """Open an image file of any size, like `Image.open`: its pixels are not read yet.
 
     Pillow warns about images of 90 megapixels and refuses those of twice as many, but some cameras make larger ones.
@@ -144,7 +146,7 @@ def open_image(path: Path) -> Image.Image:
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -155,9 +157,45 @@ def read_photo(path: Path, reduce: int = 1) -> np.ndarray:
     reduce: 1, 2, 4 or 8; width and height are divided by it and rounded up. It makes reading JPEG files faster.
     Raises InputError if the file is missing, is not a photo, is broken, or has more than 500 megapixels.
     """
-    path = Path(path)
+    return _read_photo(Path(path), Path(path), reduce)
+
+
+def read_incomplete_photo(path: Path) -> tuple[np.ndarray, str]:
+    """Read a photo as `read_photo` does, also a JPEG file without its last bytes, as most programs do.
+
+    Returns the pixels, and a remark if the file is not complete, or "". At most MOST_MISSING of the rows of pixels may
+    be missing, or 16 rows; they are grey. Raises InputError.
+    """
     try:
-        with open_image(path) as image:
+        return read_photo(path), ""
+    except InputError:
+        try:
+            content = path.read_bytes() + b"\xff\xd9"   # the mark of the end
+            is_jpeg = content.startswith(b"\xff\xd8\xff")
+        except OSError:
+            is_jpeg = False
+        if not is_jpeg or _missing_rows(content) > MOST_MISSING:
+            raise
+    return (_read_photo(path, io.BytesIO(content)),
+            f"{path}: the end of the file is missing, which spoils the last rows of pixels or all fine details")
+
+
+def _missing_rows(content: bytes) -> float:
+    """The share of the rows of a JPEG picture whose data are missing at its end, less 16 rows. 1 if it is broken."""
+    try:
+        with open_image(io.BytesIO(content)) as image:
+            grey = np.asarray(image.convert("L"))
+    except BROKEN:
+        return 1
+    is_missing = (grey == 128).all(axis=1)   # the decoder fills these rows with grey
+    missing = len(grey) if is_missing.all() else np.argmin(is_missing[::-1])
+    return max(missing - 16, 0) / len(grey)
+
+
+def _read_photo(path: Path, file: Path | io.BytesIO, reduce: int = 1) -> np.ndarray:
+    """See `read_photo`. path: for messages. file: has the content."""
+    try:
+        with open_image(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{path} has {image.width} x {image.height} pixels: "
                                  f"at most {MAX_PIXELS // 10**6} megapixels can be read, make it smaller")

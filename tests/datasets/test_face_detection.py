@@ -137,7 +137,7 @@ def test_finds_a_face_that_fills_the_photo(mediapipe):
     np.testing.assert_allclose(five_points(face.landmarks), points - (left, top), atol=0.08 * eye_distance(points))
 
 
-@pytest.mark.parametrize("shape", [(200, 150, 3), (1, 1, 3), (3, 400, 3)])
+@pytest.mark.parametrize("shape", [(200, 150, 3), (1, 1, 3), (3, 400, 3), (1, 3000, 3), (20_000, 7, 3)])
 def test_no_face_gives_an_empty_list(detector, shape):
     assert detector.detect(np.full(shape, 128, np.uint8)) == []
 

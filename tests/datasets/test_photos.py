@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.photos import list_photos, photo_size, read_photo, remark_on_unread_photos
+from datasets.photos import list_photos, photo_size, read_incomplete_photo, read_photo, remark_on_unread_photos
 from tests.helpers import ROOT
 from util.files import InputError, atomic_write
 
@@ -184,6 +184,27 @@ def test_truncated_photos_are_refused_by_name(tmp_path, picture, suffix):
     path.write_bytes(path.read_bytes()[:-path.stat().st_size // 3])
     with pytest.raises(InputError, match="holiday"):
         read_photo(path)
+
+
+def test_a_jpeg_without_its_last_bytes_is_read_with_a_remark(tmp_path, picture):
+    """But not by read_photo, which training uses."""
+    picture = np.tile(picture, (10, 10, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(picture, tmp_path / "photo.jpg", quality=90, exif=exif)
+    content, complete = path.read_bytes(), read_photo(path)
+    assert read_incomplete_photo(path)[1] == ""
+    for missing in (2, 500):
+        path.write_bytes(content[:-missing])
+        pixels, remark = read_incomplete_photo(path)
+        assert remark.startswith(f"{path}: the end of the file is missing")
+        assert (pixels[:, 32:] == complete[:, 32:]).all()   # the last rows are at the left of the upright photo
+    path.write_bytes(content[:-500])
+    with pytest.raises(InputError, match="truncated"):
+        read_photo(path)
+    path.write_bytes(content[:len(content) // 2])
+    with pytest.raises(InputError, match="photo.jpg"):
+        read_incomplete_photo(path)
 
 
 def test_missing_photo_and_folder_are_refused_by_name(tmp_path):
