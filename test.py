@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from argparse import Namespace
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from models.face_rendering import copy_to_cpu
     from models.outputs.details import OutputSettings
     from util.distributed import join_processes, leave_processes
+    from util.locks import lock_folder
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
     try:
@@ -73,8 +75,12 @@ def reconstruct_folder(options: Namespace) -> int:
         settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin,
                                   lambda path: read_incomplete_photo(path)[0])
         writer = FaceWriter(results_folder, options.save, settings, max(workers, 1))
-        left_out_here = reconstruct_photos(folder, reconstructor, writer, options.batch_size, workers, options.verbose,
-                                           quiet=not processes.is_first)
+        with lock_folder(results_folder) if processes.is_first else nullcontext() as other:
+            if other:
+                print(f"another test.py writes to {results_folder} at the same time ({other}): of two results of one "
+                      "name, the later one stays", file=sys.stderr)
+            left_out_here = reconstruct_photos(folder, reconstructor, writer, options.batch_size, workers,
+                                               options.verbose, quiet=not processes.is_first)
         for left_out_of_process in processes.gather(left_out_here):
             left_out |= left_out_of_process
 

@@ -23,6 +23,7 @@ from models.training_step import TrainingStep
 from util.command import handle_stop_signals
 from util.distributed import Processes
 from util.files import InputError, remove_remnants, write_lines
+from util.locks import lock_folder
 from util.progress import Progress
 from util.training_log import NoLog, StepMeter, TrainingLog
 
@@ -84,11 +85,9 @@ class Trainer:
         Returns the exit status: 0, 1 if photos could not be read, 128 + n after signal n. Raises InputError.
         """
         state, course = self.state, self.course
-        if self.processes.is_first:
-            self.prepare_folder()
         if state.epoch > course.n_epochs:
             self.processes.say(f"all {course.n_epochs} epochs are done; a larger --n_epochs goes on")
-        with StopSignal.noted() as stop, self.open_log() as log:
+        with StopSignal.noted() as stop, self.own_folder(), self.open_log() as log:
             while state.epoch <= course.n_epochs:
                 if self.run_epoch(log, stop):
                     self.save_latest()
@@ -103,17 +102,26 @@ class Trainer:
                 if finished % course.save_epoch_freq == 0 or finished == course.n_epochs:
                     self.save(str(finished))
                 self.save_latest()
-        return 1 if self.list_unreadable() else 0
+            return 1 if self.list_unreadable() else 0
 
-    def prepare_folder(self):
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            remove_remnants(self.folder)
-            lines = (f"{name}: {value}" for name, value in sorted(self.recorded_options.items()))
-            write_lines(self.folder / "train_opt.txt", lines)
-        except OSError as error:
-            raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another place with "
-                             "--checkpoints_dir") from error
+    @contextlib.contextmanager
+    def own_folder(self) -> Iterator[None]:
+        """In this block, the experiment's folder is there, and no other training writes to it. Raises InputError."""
+        with contextlib.ExitStack() as stack:
+            if self.processes.is_first:
+                try:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    other = stack.enter_context(lock_folder(self.folder))
+                    if other:
+                        raise InputError(f"another training writes to {self.folder} ({other}): wait until it has "
+                                         "ended, or start this one under another --name")
+                    remove_remnants(self.folder)
+                    lines = (f"{name}: {value}" for name, value in sorted(self.recorded_options.items()))
+                    write_lines(self.folder / "train_opt.txt", lines)
+                except OSError as error:
+                    raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another place with "
+                                     "--checkpoints_dir") from error
+            yield
 
     def open_log(self) -> TrainingLog | NoLog:
         return TrainingLog(self.folder, self.course.add_image) if self.processes.is_first else NoLog()

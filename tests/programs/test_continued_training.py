@@ -13,6 +13,7 @@ from test import build_reconstructor
 from tests.helpers import CPU, ROOT, arguments, network_weights, start_python, wait_for
 from train import build_trainer, train
 from util.files import InputError
+from util.locks import lock_folder
 
 
 def test_a_killed_training_continues_as_if_it_had_never_stopped(photos, trained, tmp_path):
@@ -65,6 +66,14 @@ def test_a_signal_saves_and_stops(photos, tmp_path):
     steps = torch.load(tmp_path / "m" / "epoch_latest.pth", weights_only=True)["step"]
     resumed = build_trainer(parse(arguments(photos, tmp_path, "--name=m", "--flist_val=none")), CPU)
     assert resumed.state.step == steps > 0
+
+
+def test_a_second_training_of_one_name_is_refused(photos, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "m")
+    before = (tmp_path / "m" / "train_opt.txt").read_text()
+    with lock_folder(tmp_path / "m"), pytest.raises(InputError, match="another training writes to .*another --name"):
+        train(parse(arguments(photos, tmp_path, "--name=m", "--n_epochs=9")))
+    assert (tmp_path / "m" / "train_opt.txt").read_text() == before
 
 
 def test_a_training_continues_in_another_precision(photos, trained):

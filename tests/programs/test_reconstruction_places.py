@@ -9,6 +9,7 @@ from options.testing import parse
 from test import reconstruct_folder
 from tests.helpers import EXAMPLES, ROOT
 from util.files import InputError
+from util.locks import lock_folder
 
 
 @pytest.fixture
@@ -45,14 +46,16 @@ def test_two_folders_of_one_name(photos, tmp_path, capsys):
     assert "frames holds the results of" in printed.err and "clipB_frames" in printed.out
 
 
-def test_a_tree_keeps_its_paths_and_old_results_of_a_photo_that_fails_are_named(photos, tmp_path):
+def test_a_tree_keeps_its_paths_and_old_results_of_a_photo_that_fails_are_named(photos, tmp_path, capsys):
     results = tmp_path / "out"
     assert run(photos, "--recursive", f"--results_dir={results}") == 0
     assert files(results) == {f"{clip}/frames/1.{kind}" for clip in ("clipA", "clipB") for kind in ("png", "obj", "mat")
                               } | {".photos"}
     time.sleep(0.01)   # the times of files are not exact
     (photos / "clipB" / "frames" / "1.jpg").write_text("not a photo")
-    assert run(photos, "--recursive", f"--results_dir={results}") == 1
+    with lock_folder(results):   # as another test.py does
+        assert run(photos, "--recursive", f"--results_dir={results}") == 1
+    assert f"another test.py writes to {results} at the same time" in capsys.readouterr().err
     line, = (results / "skipped.txt").read_text().splitlines()
     assert line.startswith("clipB/frames/1.jpg: ")
     assert line.endswith("; results of an earlier run are still there: 1.mat, 1.obj, 1.png")
