@@ -4,6 +4,7 @@
     python test.py --epoch=0 --fit_iters=100 --img_folder=DIR       without a network, by a fit to each photo
     python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
     torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos
+    python test.py --coeffs A.npz --exp_from B.npz --results_dir=DIR          stored coefficients instead of photos
 
 Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, or to
 --results_dir. If photos were left out, skipped.txt in that folder says which and why.
@@ -14,8 +15,10 @@ import os
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +28,11 @@ from util.command import run_command, safe_output
 if TYPE_CHECKING:
     from datasets.photo_choice import ChosenPhotos
     from datasets.photo_folder import PhotoFolder
+    from datasets.stored_faces import StoredFaces
     from models.face_files import FaceWriter
+    from models.outputs.numbers import StoredNumbers
     from models.reconstruction import Reconstructor
+    from models.records import FaceResult
     from util.distributed import Processes
     from util.progress import LeftOut
 
@@ -52,6 +58,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.photos import read_incomplete_photo
+    from datasets.stored_faces import CHANGES, StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
     from models.face_rendering import copy_to_cpu
     from models.outputs.details import OutputSettings
@@ -60,26 +67,36 @@ def reconstruct_folder(options: Namespace) -> int:
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
     try:
-        photos = choose_photos(options.img_folder, options.recursive)
+        if options.coeffs:
+            photos = choose_stored_faces(options.coeffs)
+        else:
+            photos = choose_photos(options.img_folder, options.recursive)
         photos = processes.gather(photos)[0]   # all processes use the list of the first one
-        reconstructor = build_reconstructor(options, processes)
+        model = common_model(photos.paths) if options.coeffs else None
+        reconstructor = build_reconstructor(options, processes, model)
         results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
 
         left_out = name_collisions(photos.paths)
         if processes.is_first:
             tell_before_the_work(photos, left_out, options, results_folder)
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
-        folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
-                             options.detector, options.verbose, photos.root)
+        if model:
+            changes = {name: path for name in CHANGES if (path := getattr(options, f"{name}_from"))}
+            folder = StoredFaces(share, model, changes, photos.root, options.verbose)
+            reconstruct = partial(draw_stored_faces, reconstructor)
+        else:
+            folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
+                                 options.detector, options.verbose, photos.root)
+            reconstruct = reconstructor
         workers = processes.workers(options.num_threads)
         settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin,
-                                  lambda path: read_incomplete_photo(path)[0])
+                                  lambda path: read_incomplete_photo(path)[0], options.frontal, options.neutral)
         writer = FaceWriter(results_folder, options.save, settings, max(workers, 1))
         with lock_folder(results_folder) if processes.is_first else nullcontext() as other:
             if other:
                 print(f"another test.py writes to {results_folder} at the same time ({other}): of two results of one "
                       "name, the later one stays", file=sys.stderr)
-            left_out_here = reconstruct_photos(folder, reconstructor, writer, options.batch_size, workers,
+            left_out_here = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
                                                options.verbose, quiet=not processes.is_first)
         for left_out_of_process in processes.gather(left_out_here):
             left_out |= left_out_of_process
@@ -133,28 +150,39 @@ def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bo
     return results_folder, make_results_folder(results_folder, marked, photos.source)
 
 
-def build_reconstructor(options: Namespace, processes: "Processes") -> "Reconstructor":
-    """Load the network and the face model that the options name. Raises InputError."""
+def build_reconstructor(options: Namespace, processes: "Processes", model: "StoredNumbers | None" = None
+                        ) -> "Reconstructor":
+    """Load the network and the face model that the options name. Raises InputError.
+
+    model: has the face model and the camera of stored faces, which need no network. None: the faces are in photos.
+    """
     from models.outputs.table import parts_of
     from models.reconstruction import Reconstructor
 
-    reconstructor = Reconstructor.load(
-        options.name, options.epoch, processes.device, fit_iters=options.fit_iters,
-        checkpoints_dir=options.checkpoints_dir, bfm_folder=options.bfm_folder, bfm_model=options.bfm_model,
-        net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d,
-        z_near=options.z_near, z_far=options.z_far, renderer=options.renderer, say=processes.say)
+    common = {"checkpoints_dir": options.checkpoints_dir, "bfm_folder": options.bfm_folder, "z_near": options.z_near,
+              "z_far": options.z_far, "renderer": options.renderer, "say": processes.say}
+    if model:
+        reconstructor = Reconstructor.load("", 0, processes.device, bfm_model=model.face_model, focal=model.focal,
+                                           camera_d=model.camera_d, **common)
+    else:
+        reconstructor = Reconstructor.load(
+            options.name, options.epoch, processes.device, fit_iters=options.fit_iters, bfm_model=options.bfm_model,
+            net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d,
+            **common)
     if options.fit_iters or "overlay" in parts_of(options.save):
         reconstructor.renderer.rasteriser(processes.device)   # an unusable one is reported now, not after the reading
     return reconstructor
 
 
-def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", writer: "FaceWriter", batch_size: int,
-                       workers: int, verbose: bool, quiet: bool = False) -> dict[Path, str]:
+def reconstruct_photos(photos: "PhotoFolder | StoredFaces", reconstruct: Callable[..., "list[FaceResult]"],
+                       writer: "FaceWriter", batch_size: int, workers: int, verbose: bool, quiet: bool = False
+                       ) -> dict[Path, str]:
     """Reconstruct the faces of photos in batches. While one batch is computed, processes read the photos of the next
     ones and threads write the results of the one before.
 
-    writer: writes the results; it is closed at the end. workers: number of processes that read photos; 0 reads in this
-    process. verbose: print the traceback of errors. quiet: show no progress.
+    reconstruct: computes a batch of faces, see `Reconstructor.__call__`. writer: writes the results; it is closed at
+    the end. workers: number of processes that read photos; 0 reads in this process. verbose: print the traceback of
+    errors. quiet: show no progress.
     Returns the photos that were left out, and why. Raises InputError if memory runs out.
     """
     from datasets.photo_folder import batches
@@ -168,7 +196,7 @@ def reconstruct_photos(photos: "PhotoFolder", reconstructor: "Reconstructor", wr
             for photo in complete_photos:
                 left_out.add(photo.path, photo.problem, photo.remark)
             if faces:
-                results = reconstructor(faces, writer.parts)
+                results = reconstruct(faces, writer.parts)
                 # Wait for the files of the batch before, so that at most two batches of results are in memory.
                 report_errors(writer.finish(), verbose, left_out)
                 writer.start(results)

@@ -4,7 +4,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from models.coordinates import CROP_SIZE
+from models.coordinates import CROP_SIZE, turn_trans_params
 from models.landmarks import STANDARD_POINTS
 from util.files import InputError
 
@@ -27,6 +27,20 @@ def align(photo: np.ndarray, points: np.ndarray, mask: np.ndarray | None = None)
     if mask is None:
         return crop, trans_params
     return crop, trans_params, _resize_and_crop(mask, trans_params)
+
+
+def crop_again(photo: np.ndarray, trans_params: np.ndarray, turns: int = 0) -> np.ndarray:
+    """The crop (224, 224, 3) uint8 of a face whose trans_params are known.
+
+    photo: (H, W, 3) uint8. turns: quarter turns anticlockwise that bring the face upright.
+    Raises InputError if the photo has another size than that in trans_params.
+    """
+    width, height = trans_params[:2].astype(int).tolist()
+    if photo.shape[:2] != (height, width):
+        raise InputError(f"the photo has {photo.shape[1]} x {photo.shape[0]} pixels, but had {width} x {height} when "
+                         "its face was cropped")
+    upright = turn_trans_params(trans_params, turns)
+    return np.rot90(_resize_and_crop(np.rot90(photo, turns), upright), -turns)
 
 
 def find_crop(points: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -41,17 +41,17 @@ def choose_photos(place: Path, recursive: bool = False) -> ChosenPhotos:
         raise InputError(f"{place} is not a folder, so --recursive cannot search it: give a folder, or leave out "
                          "the option")
     if place.is_file() and is_photo(place):
-        return ChosenPhotos([place], place.parent, _absolute(place.parent), [])
+        return ChosenPhotos([place], place.parent, absolute(place.parent), [])
     if place.suffix.lower() == LIST_SUFFIX and place.is_file():
         paths = read_photo_list(place)
-        return ChosenPhotos(paths, Path(os.path.commonpath([path.parent for path in paths])), _absolute(place), [])
+        return ChosenPhotos(paths, Path(os.path.commonpath([path.parent for path in paths])), absolute(place), [])
     if not recursive:
-        return ChosenPhotos(list_photos(place), place, _absolute(place), [place])
+        return ChosenPhotos(list_photos(place), place, absolute(place), [place])
     folders = list(_folders_in(place))
     paths = [path for folder in folders for path in photos_in(folder)]
     if not paths:
         raise InputError(f"no photos in {place} and the folders in it: looked for {' '.join(sorted(SUFFIXES))}")
-    return ChosenPhotos(paths, place, _absolute(place), folders)
+    return ChosenPhotos(paths, place, absolute(place), folders)
 
 
 def read_photo_list(path: Path) -> list[Path]:
@@ -61,7 +61,7 @@ def read_photo_list(path: Path) -> list[Path]:
             lines = [line.strip() for line in file]
     except OSError as error:
         raise InputError(f"cannot read the list of photos {path}: {error.strerror}") from error
-    photos = dict.fromkeys(_absolute(path.parent / line) for line in lines if line)
+    photos = dict.fromkeys(absolute(path.parent / line) for line in lines if line)
     if not photos:
         raise InputError(f"the list {path} names no photos: write the path of a photo in each line")
     return list(photos)
@@ -84,6 +84,6 @@ def _folders_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield from _folders_in(child, above)
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Returns the absolute path without "..". Symbolic links stay, since results have the name that the user gave."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links

@@ -22,6 +22,12 @@ WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_bat
 OUTPUTS = ("png", "obj", "mat", "coeffs")
 
 
+# Parts of the coefficients that --<name>_from takes from another face
+CHANGES = {"exp": "expression", "pose": "rotation and place", "light": "light"}
+# Outputs that can be made of coefficients alone, without the photo
+OUTPUTS_OF_COEFFICIENTS = ("png", "obj", "mat", "coeffs")
+
+
 def output_names(text: str) -> tuple[str, ...]:
     """Returns the listed names of outputs, in the order of OUTPUTS. `all` lists all of them."""
     names = {name.strip() for name in text.split(",")} - {""}
@@ -65,6 +71,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "crop, the face over it, and landmarks. obj: the mesh with vertex colours. mat: the "
                             "coefficients. coeffs: a .npz file of the coefficients, the camera of the photo, and the "
                             "names of the face model and the checkpoint. all: all of them.")
+    add_flag(group, "--frontal", False,
+             "Meshes face along z, at the origin, and not as in the photo. Pictures stay as they are.")
+    add_flag(group, "--neutral", False, "Meshes have no expression. Pictures stay as they are.")
+    group.add_argument("--coeffs", type=Path, nargs="+", metavar="FILE",
+                       help="Draws faces and writes meshes from files of coefficients that --save=coeffs has written, "
+                            "not from photos. Their numbers may be edited. Needs --results_dir.")
+    for name, what in CHANGES.items():
+        group.add_argument(f"--{name}_from", type=Path, metavar="FILE",
+                           help=f"With --coeffs: all faces get the {what} of this file of coefficients.")
     add_detector(group)
     group.add_argument("--batch_size", type=positive, default=8, help="How many faces are computed at once.")
     group.add_argument("--num_threads", type=natural, default=min(4, os.cpu_count() or 1),
@@ -74,7 +89,22 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--dataset_mode", default=None)
     parser.hide(*WITHOUT_EFFECT)
     options = parse_arguments(parser, arguments)
-    if options.epoch == "0" and not options.fit_iters:
+    if options.coeffs:
+        check_coeffs(parser, options)
+    elif given := [name for name in CHANGES if getattr(options, f"{name}_from")]:
+        parser.error(f"--{given[0]}_from changes faces of --coeffs: add --coeffs=FILE")
+    elif options.epoch == "0" and not options.fit_iters:
         parser.error("--epoch=0 uses no network and starts from the mean face: add --fit_iters=100 to fit it to the "
                      "photos, or name a checkpoint with --name and --epoch")
     return options
+
+
+def check_coeffs(parser: Parser, options: argparse.Namespace):
+    """Stop with an error if other options cannot be combined with --coeffs."""
+    if not options.results_dir:
+        parser.error("--coeffs needs a folder for the results: add --results_dir=DIR")
+    if others := sorted(set(options.save) - set(OUTPUTS_OF_COEFFICIENTS)):
+        parser.error(f"--save={','.join(others)} needs the photo, and --coeffs has none: list some of "
+                     f"{', '.join(OUTPUTS_OF_COEFFICIENTS)}")
+    if options.img_folder != parser.get_default("img_folder") or options.fit_iters:
+        parser.error("--coeffs draws faces from coefficients: leave out --img_folder and --fit_iters")

@@ -18,11 +18,14 @@ class OutputSettings:
     """What the outputs of all faces share.
 
     face_model: on the CPU, where the files are made. origin: what the faces were reconstructed with. read_photo:
-    returns the pixels (H, W, 3) uint8 RGB of a photo by its path.
+    returns the pixels (H, W, 3) uint8 RGB of a photo by its path. frontal: meshes face along z, at the origin, and not
+    as in the photo. neutral: meshes have no expression.
     """
     face_model: FaceModel
     origin: Origin
     read_photo: Callable[[Path], np.ndarray]
+    frontal: bool = False
+    neutral: bool = False
 
     @cached_property
     def triangles(self) -> np.ndarray:
@@ -53,6 +56,20 @@ class FaceDetails:
         if self.result.vertices is not None:
             return self.result.vertices
         return camera_to_world(self.posed.vertices[0], self.settings.face_model.camera_d).numpy()
+
+    @cached_property
+    def mesh_vertices(self) -> np.ndarray:
+        """The vertices (N, 3) of the mesh files, decimetres: those of the face in the photo, unless the settings ask
+        for a frontal or neutral face."""
+        settings, model = self.settings, self.settings.face_model
+        if not settings.frontal and not settings.neutral:
+            return self.vertices
+        parts = split(torch.from_numpy(self.coefficients)[None])
+        with torch.no_grad():
+            shape = model.shape(parts["id"], parts["exp"] * (not settings.neutral))
+            if settings.frontal:
+                return shape[0].numpy()
+            return camera_to_world(model.to_camera(shape, parts["angle"], parts["trans"])[0], model.camera_d).numpy()
 
     @cached_property
     def camera_matrix(self) -> np.ndarray:

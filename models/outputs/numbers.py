@@ -1,10 +1,12 @@
 """Writes the numbers of a face: every coefficient and the camera of its photo, and its landmarks in the photo."""
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from models.coefficients import SLICES
 from models.outputs.details import FaceDetails
-from util.files import atomic_write
+from util.files import InputError, atomic_write
 
 
 def write_numbers(stem: Path, details: FaceDetails):
@@ -26,3 +28,41 @@ def write_numbers(stem: Path, details: FaceDetails):
         "checkpoint_sha256": origin.checkpoint_sha256, "photo": str(details.face.photo)}
     with atomic_write(Path(f"{stem}.npz")) as temporary:
         np.savez(temporary, **contents)
+
+
+@dataclass(frozen=True)
+class StoredNumbers:
+    """What is read from a file that `write_numbers` wrote."""
+    path: Path                 # of the file
+    coefficients: np.ndarray   # (257,) float32
+    trans_params: np.ndarray   # (5,) float64 W, H, s, tx, ty, see models/coordinates.py
+    turns: int                 # quarter turns anticlockwise that bring the face upright
+    focal: float               # of the camera, px of the crop
+    camera_d: float            # distance of the camera, decimetres
+    face_model: str            # file name of the face model
+    photo: Path                # the photo that shows the face
+
+
+def read_numbers(path: Path) -> StoredNumbers:
+    """Returns what `write_numbers` wrote to a file. Its numbers may have been edited.
+
+    Raises InputError if the file cannot be read, or if numbers are missing, have another shape or are not finite.
+    """
+    shapes = {name: (part.stop - part.start,) for name, part in SLICES.items()}
+    shapes |= {"trans_params": (5,), "turns": (), "focal": (), "camera_d": ()}
+    try:
+        with np.load(path) as file:
+            content = {name: file[name] for name in (*shapes, "face_model", "photo")}
+    except FileNotFoundError as error:
+        raise InputError(f"the file of coefficients {path} does not exist") from error
+    except Exception as error:   # for a broken file, exceptions of many kinds
+        raise InputError(f"{path} is no complete file of coefficients, as --save=coeffs writes it: {error}") from error
+    for name, shape in shapes.items():
+        values = content[name]
+        if values.shape != shape or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise InputError(f"{path}: {name} must be finite numbers of the shape {shape}, not {values.dtype} of the "
+                             f"shape {values.shape}")
+    coefficients = np.concatenate([content[name] for name in SLICES]).astype(np.float32)
+    return StoredNumbers(path, coefficients, content["trans_params"].astype(float), int(content["turns"]),
+                         float(content["focal"]), float(content["camera_d"]), str(content["face_model"]),
+                         Path(str(content["photo"])))

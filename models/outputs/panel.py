@@ -22,7 +22,7 @@ def write_panel(stem: Path, details: FaceDetails):
 
 def write_colored_mesh(stem: Path, details: FaceDetails):
     """Write <stem>.obj: the mesh with a colour for each vertex."""
-    write_obj(Path(f"{stem}.obj"), details.vertices, details.result.colors, details.settings.triangles)
+    write_obj(Path(f"{stem}.obj"), details.mesh_vertices, details.result.colors, details.settings.triangles)
 
 
 def write_coefficients(stem: Path, details: FaceDetails):

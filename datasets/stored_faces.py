@@ -1,0 +1,112 @@
+"""Faces whose coefficients are stored in files, which `--save=coeffs` of test.py writes."""
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datasets.alignment import crop_again
+from datasets.photo_choice import ChosenPhotos, absolute
+from datasets.photo_folder import Photo, problem_and_remark
+from datasets.photos import read_incomplete_photo
+from models.coefficients import SLICES
+from models.coordinates import CROP_SIZE
+from models.outputs.numbers import StoredNumbers, read_numbers
+from models.reconstruction import Reconstructor
+from models.records import AlignedFace, FaceResult
+from util.files import InputError
+
+# What a face can take from another face, and the parts of the coefficients that this consists of
+CHANGES = {"exp": ("exp",), "pose": ("angle", "trans"), "light": ("gamma",)}
+
+
+@dataclass(frozen=True)
+class StoredFace(AlignedFace):
+    """A face whose coefficients are known."""
+    coefficients: np.ndarray | None = None   # (257,) float32
+
+
+class StoredFaces(Dataset):
+    """The faces of files of coefficients; item i is the `Photo` with the face of paths[i].
+
+    paths: of the files. model: the files must have the face model and the camera of this one. changes: what is taken
+    from another face, by the names in CHANGES, and the file of that face. root: the folder that the names of results
+    are relative to. verbose: add the trace of an unexpected error to the photo's remark.
+    Raises InputError if a file of `changes` cannot be used.
+    """
+
+    def __init__(self, paths: list[Path], model: StoredNumbers, changes: dict[str, Path], root: Path,
+                 verbose: bool = False):
+        self.paths, self.model, self.root, self.verbose = paths, model, root, verbose
+        others = {name: self.read_numbers(path).coefficients for name, path in changes.items()}
+        self.changes = {part: others[name][SLICES[part]] for name in others for part in CHANGES[name]}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Photo:
+        path = self.paths[index]
+        try:
+            return self.read(path)
+        except Exception as error:   # one file must not stop the others
+            return Photo(path, [], *problem_and_remark(error, path, self.verbose))
+
+    def read(self, path: Path) -> Photo:
+        """Returns the face of a file. Its crop is cut from its photo, if that can still be read, or else white.
+
+        Raises InputError if the file is broken, or if its face model or camera differ from those of the others.
+        """
+        numbers = self.read_numbers(path)
+        coefficients = numbers.coefficients.copy()
+        for part, values in self.changes.items():
+            coefficients[SLICES[part]] = values
+        remark = ""
+        try:
+            crop = crop_again(read_incomplete_photo(numbers.photo)[0], numbers.trans_params, numbers.turns)
+        except InputError as error:
+            crop = np.full((CROP_SIZE, CROP_SIZE, 3), 255, np.uint8)
+            remark = f"{path}: the face is drawn over white, not over its photo: {error}"
+        name = path.relative_to(self.root).with_suffix("").as_posix()
+        face = StoredFace(path, name, name, crop, numbers.trans_params, np.empty((0, 2)), turns=numbers.turns,
+                          coefficients=coefficients)
+        return Photo(path, [face], remark=remark)
+
+    def read_numbers(self, path: Path) -> StoredNumbers:
+        """Returns the content of a file. Raises InputError."""
+        numbers = read_numbers(path)
+        for name in ("face_model", "focal", "camera_d"):
+            value, expected = getattr(numbers, name), getattr(self.model, name)
+            if value != expected:
+                raise InputError(f"{path} has {name} {value}, and {self.model.path} has {expected}: faces of different "
+                                 "face models or cameras cannot be combined")
+        return numbers
+
+
+def common_model(paths: list[Path]) -> StoredNumbers:
+    """Returns the content of the first file that can be read, whose face model and camera the others must have.
+
+    Raises InputError if none can be read.
+    """
+    for path in paths:
+        try:
+            return read_numbers(path)
+        except InputError as error:
+            problem = error
+    raise problem
+
+
+def draw_stored_faces(reconstructor: Reconstructor, faces: list[StoredFace], parts: Collection[str]
+                      ) -> list[FaceResult]:
+    """Returns the results of faces whose coefficients are known. parts: see `Reconstructor.__call__`."""
+    coefficients = torch.from_numpy(np.stack([face.coefficients for face in faces]))
+    return reconstructor.results(coefficients.to(reconstructor.device), faces, parts)
+
+
+def choose_stored_faces(paths: list[Path]) -> ChosenPhotos:
+    """Returns files of coefficients as photos: the names of their results are relative to the folder that has all."""
+    paths = [absolute(path) for path in paths]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return ChosenPhotos(paths, root, root, [])

@@ -1,0 +1,103 @@
+"""test.py --coeffs: faces from stored coefficients. Its functions are called in this process, which is quick."""
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from scipy.io import loadmat
+
+from options.testing import parse
+from test import reconstruct_folder
+from tests.helpers import EXAMPLES, ROOT, crop_and_overlay
+from util.files import InputError
+
+
+def run(*arguments: object) -> int:
+    """The exit status of test.py."""
+    return reconstruct_folder(parse(["--gpu_ids=-1", "--num_threads=0", *map(str, arguments)]))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    """A folder with photos and, in `results`, the files of their faces."""
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "photos" / "detections").mkdir(parents=True)
+    for name in ("astronaut.png", "grace_hopper.jpg"):
+        shutil.copy(EXAMPLES / name, folder / "photos")
+        shutil.copy((EXAMPLES / "detections" / name).with_suffix(".txt"), folder / "photos" / "detections")
+    photo = Image.open(folder / "photos" / "grace_hopper.jpg").rotate(90, expand=True)
+    photo.save(folder / "photos" / "turned.png")
+    assert run("--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}", "--save=png,obj,mat,coeffs",
+               f"--img_folder={folder / 'photos'}", f"--results_dir={folder / 'results'}") == 0
+    return folder
+
+
+def vertices(path: Path) -> np.ndarray:
+    return np.asarray(trimesh.load(path, process=False).vertices)
+
+
+def test_stored_faces_are_drawn_as_before(stored, tmp_path):
+    names = ("astronaut", "grace_hopper", "turned")
+    files = [stored / "results" / f"{name}.npz" for name in names]
+    assert run("--coeffs", *files, f"--results_dir={tmp_path / 'out'}") == 0
+    for name in names:
+        before, after = (folder / name for folder in (stored / "results", tmp_path / "out"))
+        assert before.with_suffix(".obj").read_bytes() == after.with_suffix(".obj").read_bytes()
+        for first, second in zip(crop_and_overlay(before.with_suffix(".png")),
+                                 crop_and_overlay(after.with_suffix(".png")), strict=True):
+            assert np.array_equal(first, second)
+
+
+def test_expression_pose_and_light_of_another_face(stored, tmp_path):
+    first, other = stored / "results" / "astronaut.npz", stored / "results" / "grace_hopper.npz"
+    assert run("--coeffs", first, "--exp_from", other, "--pose_from", other, "--light_from", other, "--save=mat",
+               f"--results_dir={tmp_path / 'out'}") == 0
+    mixed, one, two = (loadmat(path) for path in (tmp_path / "out" / "astronaut.mat", first.with_suffix(".mat"),
+                                                  other.with_suffix(".mat")))
+    for part, source in (("id", one), ("tex", one), ("exp", two), ("angle", two), ("trans", two), ("gamma", two)):
+        assert np.array_equal(mixed[part], source[part]), part
+
+
+def test_edited_numbers_without_the_photo_and_frontal_and_neutral_meshes(stored, tmp_path, face_model):
+    numbers = dict(np.load(stored / "results" / "astronaut.npz"))
+    numbers |= {"angle": np.array([0.0, 0.5, 0.0]), "photo": "gone.png"}
+    np.savez(tmp_path / "edited.npz", **numbers)
+    assert run("--coeffs", tmp_path / "edited.npz", "--frontal", "--neutral", "--save=png,obj",
+               f"--results_dir={tmp_path / 'out'}") == 0
+    crop, overlay = crop_and_overlay(tmp_path / "out" / "edited.png")
+    assert (crop == 255).all() and (overlay != 255).any(2).mean() > 0.2
+    expected = face_model.shape(*(face_model.mean_shape.new_tensor(values)[None] for values in
+                                  (numbers["id"], 0 * numbers["exp"])))[0]
+    assert np.abs(vertices(tmp_path / "out" / "edited.obj") - expected.numpy()).max() < 2e-5
+
+
+def test_files_that_cannot_be_used_are_named_and_the_others_drawn(stored, tmp_path):
+    numbers = dict(np.load(stored / "results" / "astronaut.npz"))
+    np.savez(tmp_path / "good.npz", **numbers)
+    np.savez(tmp_path / "other_model.npz", **numbers | {"face_model": "other.mat"})
+    np.savez(tmp_path / "nan.npz", **numbers | {"exp": np.full(64, np.nan)})
+    np.savez(tmp_path / "short.npz", **numbers | {"id": np.zeros(79)})
+    np.savez(tmp_path / "part.npz", id=numbers["id"])
+    (tmp_path / "text.npz").write_text("no numbers")
+    names = ["good", "other_model", "nan", "short", "part", "text", "missing"]
+    assert run("--coeffs", *(tmp_path / f"{name}.npz" for name in names), "--save=obj",
+               f"--results_dir={tmp_path / 'out'}") == 1
+    reasons = dict(line.split(": ", 1) for line in (tmp_path / "out" / "skipped.txt").read_text().splitlines())
+    assert reasons.keys() == {f"{name}.npz" for name in names[1:]}
+    for name, reason in (("other_model", "face_model other.mat"), ("nan", "exp must be finite numbers"),
+                         ("short", "id must be"), ("missing", "does not exist")):
+        assert reason in reasons[f"{name}.npz"]
+    assert (tmp_path / "out" / "good.obj").exists()
+    with pytest.raises(InputError, match="could overwrite"):
+        run("--coeffs", tmp_path / "good.npz", f"--results_dir={tmp_path}")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--coeffs=a.npz"], "--results_dir"), (["--exp_from=b.npz"], "--coeffs"),
+    (["--coeffs=a.npz", "--results_dir=out", "--img_folder=photos"], "--img_folder")])
+def test_options_that_do_not_go_together(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        parse(arguments)
+    assert message in capsys.readouterr().err
