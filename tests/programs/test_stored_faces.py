@@ -29,8 +29,9 @@ def stored(tmp_path_factory) -> Path:
         shutil.copy((EXAMPLES / "detections" / name).with_suffix(".txt"), folder / "photos" / "detections")
     photo = Image.open(folder / "photos" / "grace_hopper.jpg").rotate(90, expand=True)
     photo.save(folder / "photos" / "turned.png")
-    assert run("--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}", "--save=png,obj,mat,coeffs",
-               f"--img_folder={folder / 'photos'}", f"--results_dir={folder / 'results'}") == 0
+    assert run("--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}",
+               "--save=png,obj,mat,coeffs", f"--img_folder={folder / 'photos'}",
+               f"--results_dir={folder / 'results'}") == 0
     return folder
 
 
