@@ -13,8 +13,10 @@ from models.renderer import MeshRenderer
 
 # Weights of the losses. id, exp and tex are multiplied by reg. Those of color and lm are the method's for training. The
 # others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns from
-# many photos at once, a fit has to take all from one.
-FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7, "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
+# many photos at once, a fit has to take all from one. Unlike in training, all landmarks that are seen weigh the same:
+# the large weights of nose and lips would give the errors of these landmarks to the shape. close holds eyes and mouth.
+FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
+               "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
 # Adam's step sizes by the part of the coefficients: in the fit to landmarks alone, and in that to landmarks and colour.
 LANDMARK_STEPS = {"id": 0.05, "exp": 0.05, "tex": 0, "angle": 0.02, "gamma": 0, "trans": 0.02}
 PHOTO_STEPS = {"id": 0.12, "exp": 0.12, "tex": 0.05, "angle": 0.006, "gamma": 0.01, "trans": 0.006}
@@ -24,7 +26,8 @@ class Fitter(nn.Module):
     """Optimises the coefficients of a batch of faces, each for its photo.
 
     It works in four stages: pose, shape and expression by the landmarks alone; albedo and light by `ColorFit`;
-    everything by landmarks and colour at half the resolution; the same at full resolution with smaller steps.
+    everything by landmarks and colour at half the resolution; the same at full resolution with smaller steps. From the
+    second stage on, points of the jaw that the head hides do not count.
 
     weights: of the losses, by the names of FIT_WEIGHTS.
     """
@@ -46,17 +49,18 @@ class Fitter(nn.Module):
         small_photos, small_attention = avg_pool2d(photos, 2), avg_pool2d(attention, 2)
 
         def coarse_loss(c):
-            return self.loss(c, small_photos, landmarks, small_attention)
+            return self.loss(c, small_photos, landmarks, small_attention, landmark_weights)
 
         def fine_loss(c):
-            return self.loss(c, photos, landmarks, attention)
+            return self.loss(c, photos, landmarks, attention, landmark_weights)
 
         def landmark_loss(c):
-            return self.landmark_terms(c, landmarks)
+            return self.landmark_terms(c, landmarks, torch.ones_like(landmarks[..., 0]))
 
         start = coeffs.detach()
         coarse = iterations * 3 // 5
         fitted = minimise(landmark_loss, start, LANDMARK_STEPS, 2 * iterations)
+        landmark_weights = losses.visible_landmarks(self.face_model, fitted)
         fitted = self.color_fit(fitted, small_photos, small_attention)
         fitted = minimise(coarse_loss, fitted, PHOTO_STEPS, coarse)
         fitted = minimise(fine_loss, fitted, {k: v * 0.3 for k, v in PHOTO_STEPS.items()}, iterations - coarse)
@@ -64,21 +68,23 @@ class Fitter(nn.Module):
             better = fine_loss(fitted) < fine_loss(start)
         return torch.where(better[:, None], fitted, start)
 
-    def landmark_terms(self, coeffs: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
-        """Weighted landmark loss plus regularisation, per face (B,), of coeffs (B, 257) and landmarks (B, 68, 2) px,
-        y up, as in `forward`."""
+    def landmark_terms(self, coeffs: torch.Tensor, landmarks: torch.Tensor, landmark_weights: torch.Tensor
+                       ) -> torch.Tensor:
+        """Weighted losses of the landmarks plus regularisation, per face (B,), of coeffs (B, 257) and landmarks
+        (B, 68, 2) px, y up, as in `forward`. landmark_weights: (B, 68) 0..1, see `losses.visible_landmarks`."""
         w = self.weights
         predicted = self.face_model.landmarks(coeffs)
-        lm = each(losses.landmark_loss, predicted, landmarks)
+        lm = each(losses.landmark_loss, predicted, landmarks, landmark_weights)
+        close = each(losses.closing_loss, predicted, landmarks)
         reg = each(lambda c: losses.coefficient_loss(split(c), w["id"], w["exp"], w["tex"]), coeffs)
-        return w["lm"] * lm + w["reg"] * reg
+        return w["lm"] * lm + w["close"] * close + w["reg"] * reg
 
-    def loss(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor
-             ) -> torch.Tensor:
+    def loss(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
+             landmark_weights: torch.Tensor) -> torch.Tensor:
         """The weighted sum of all losses, per face (B,).
 
         coeffs: (B, 257). photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px of the 224 x 224 crop,
-        y up, as in `forward`. attention: (B, 1, S, S) 0..1.
+        y up, as in `forward`. attention: (B, 1, S, S) 0..1. landmark_weights: as in `landmark_terms`.
         """
         w, model = self.weights, self.face_model
         face = model(coeffs)
@@ -87,7 +93,7 @@ class Fitter(nn.Module):
         gamma = each(losses.gamma_loss, split(coeffs)["gamma"])
         reflectance = each(lambda a: losses.reflectance_loss(a, model.skin_mask), face.albedo)
         return (w["color"] * color + w["gamma"] * gamma + w["reflc"] * reflectance
-                + self.landmark_terms(coeffs, landmarks))
+                + self.landmark_terms(coeffs, landmarks, landmark_weights))
 
 
 def each(loss: Callable, *batches: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,8 @@ MOUTH_CORNERS = (48, 54)
 INNER_MOUTH_CORNERS = (60, 64)
 OUTER_LIP_MIDDLES = (51, 57)
 INNER_LIP_MIDDLES = (62, 66)
+UPPER_LIPS = (61, 62, 63)        # of the inner edges, without the corners
+LOWER_LIPS = (67, 66, 65)        # each lies below the point of UPPER_LIPS at the same place of the list
 
 # Which landmark each one becomes in a mirrored picture. First turn the x axis round, then
 # `mirrored = landmarks[MIRRORED_LANDMARKS]`.
@@ -109,6 +111,12 @@ def roll(points):
     left_eye, right_eye = five_points(points)[:2]
     x, y = right_eye - left_eye
     return math.atan2(y, x)
+
+
+def turns_to_upright(points):
+    """How many quarter turns anticlockwise (0 to 3) bring a picture's face upright, within 45 degrees. points: as in
+    `roll`."""
+    return round(-2 / math.pi * roll(points)) % 4
 
 
 def similarity(source, target):

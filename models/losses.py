@@ -3,10 +3,11 @@
 Formulas: Deng et al., Accurate 3D Face Reconstruction with Weakly-Supervised Learning (CVPRW 2019).
 """
 import torch
+from torch.nn.functional import normalize
 
 from models.coefficients import SIZE, SLICES, split
-from models.face_model import FaceModel, light_basis
-from models.landmarks import COUNT, INNER_LIPS, LOWER_NOSE_BRIDGE
+from models.face_model import FaceModel, light_basis, rotation
+from models.landmarks import COUNT, INNER_LIPS, JAW, LOWER_LIDS, LOWER_LIPS, LOWER_NOSE_BRIDGE, UPPER_LIDS, UPPER_LIPS
 
 # The bridge of the nose and the inner lips weigh more than the other landmarks.
 LANDMARK_WEIGHTS = torch.ones(COUNT)
@@ -43,10 +44,42 @@ def perceptual_loss(render_embedding: torch.Tensor, photo_embedding: torch.Tenso
     return (1 - (render_embedding * photo_embedding).sum(1)).mean()
 
 
-def landmark_loss(predicted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-    """Mean squared distance, weighted by LANDMARK_WEIGHTS, of landmarks (B, 68, 2) px, in px^2."""
-    weights = LANDMARK_WEIGHTS.to(predicted)
-    return (weights * (predicted - given).square().sum(-1)).mean()
+def landmark_loss(predicted: torch.Tensor, given: torch.Tensor, weights: torch.Tensor = LANDMARK_WEIGHTS
+                  ) -> torch.Tensor:
+    """Mean squared distance of landmarks (B, 68, 2) px, in px^2. weights: (68,) or (B, 68), of the landmarks."""
+    return (weights.to(predicted) * (predicted - given).square().sum(-1)).mean()
+
+
+def closing_loss(predicted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of how far eyes and mouth are open, of landmarks (B, 68, 2) px, in px^2.
+
+    It compares the offsets from the lower eyelids to the upper ones, and from the lower lip's inner edge to the upper
+    one's. They are 0 where an eye or the mouth is closed, wherever it is.
+    """
+    upper, lower = [*UPPER_LIDS, *UPPER_LIPS], [*LOWER_LIDS, *LOWER_LIPS]
+    error = predicted - given
+    return (error[:, upper] - error[:, lower]).square().sum(-1).mean()
+
+
+HIDDEN = -0.4   # cosine of the angle between the normal of a point of the jaw and the line of sight, see below
+
+
+@torch.no_grad()
+def visible_landmarks(face_model: FaceModel, coeffs: torch.Tensor) -> torch.Tensor:
+    """How well the landmarks of faces with coeffs (B, 257) are seen: (B, 68), 1 fully, 0 not at all.
+
+    It is less than 1 only for points of the jaw on the side of a head that is turned away. There a photo shows the
+    outline of the cheek, which is another place of the head. Between the outline and HIDDEN it falls linearly.
+    """
+    c = split(coeffs)
+    shape, turn = face_model.shape(c["id"], c["exp"]), rotation(c["angle"])
+    jaw = face_model.keypoints[JAW]
+    normals = face_model.normals(shape)[:, jaw] @ turn
+    points = face_model.to_camera(shape[:, jaw], c["angle"], c["trans"])
+    to_camera = normalize(points * points.new_tensor([-1, -1, 1]), dim=-1)   # z of points grows away from the camera
+    visible = coeffs.new_ones(len(coeffs), COUNT)
+    visible[:, JAW] = (1 - (normals * to_camera).sum(-1) / HIDDEN).clamp(0, 1)
+    return visible
 
 
 def coefficient_loss(coeffs: dict[str, torch.Tensor], w_id: float = 1.0, w_exp: float = 0.8,

@@ -13,7 +13,7 @@ from models.renderer import MeshRenderer
 from util.distributed import Processes
 
 # The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
-WEIGHT_NAMES = ("feat", "color", "fit", "lm", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
+WEIGHT_NAMES = ("feat", "color", "fit", "lm", "close", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
 MM_PER_DECIMETRE = 100
 FIT_SIZE, FIT_ROUNDS = 56, 3   # px, and rounds, of the fit of colours. More do not make the training better.
 
@@ -25,7 +25,7 @@ class Objective(nn.Module):
     recognition: network (images (B, 3, S, S) RGB 0..1, landmarks (B, 68, 2) px in the images, y up) -> unit embeddings
         (B, D). None is possible if the weight of `feat` is 0.
     weights: one for each of `WEIGHT_NAMES`. What only losses of weight 0 need is not computed: the embeddings for
-        `feat`, the fit of colours for `fit`, and the render if both `feat` and `color` are 0.
+        `feat`, the fit of colours for `fit`, the openings for `close`, and the render if both `feat` and `color` are 0.
     crop_face: True compares colours inside the face only, without ears and neck; False on the whole rendered face.
     given_alignment: True aligns the render for recognition by the landmarks of the photo; False by the predicted ones.
     precision: in which the recognition network computes; None is float32.
@@ -66,6 +66,8 @@ class Objective(nn.Module):
         if self.color_fit:
             terms["fit"] = self.color_fit_loss(coeffs, batch)
         terms["lm"] = losses.landmark_loss(landmarks, batch.landmarks)
+        if w["close"]:
+            terms["close"] = losses.closing_loss(landmarks, batch.landmarks)
         terms["reg"] = losses.coefficient_loss(c, w["id"], w["exp"], w["tex"])
         terms["gamma"] = losses.gamma_loss(c["gamma"])
         terms["reflc"] = losses.reflectance_loss(albedo, model.skin_mask)

@@ -142,6 +142,8 @@ def _add_loss_options(parser: Parser):
                           "With 0 that network is not needed."),
             ("color", 1.92, "the colour loss: the difference of render and photo at each pixel."),
             ("lm", 1.6e-3, "the landmark loss."),
+            ("close", 0, "the error of how far eyes and mouth are open, by the landmarks of eyelids and lips. The fit "
+                         "of test.py uses 1.6e-3."),
             ("fit", 0, "the distance of albedo and light from those that fit the photo best on the predicted shape. "
                        "With 0 these are not computed."),
             ("reg", 3e-4, "the regularisation, which keeps coefficients small. --w_id, --w_exp and --w_tex are weights "

@@ -13,6 +13,7 @@ from models.coefficients import SIZE, SLICES, split
 from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE, flip_y, projection_to_crop, turn_points, turn_trans_params
 from models.fitting import FIT_WEIGHTS, Fitter
+from models.landmarks import LOWER_LIDS, UPPER_LIDS
 from models.losses import gamma_loss, reflectance_loss
 from models.reconstruction import Reconstructor
 from models.records import AlignedFace
@@ -83,7 +84,7 @@ def test_no_face_of_a_batch_is_worse_than_at_the_start(fitter, photos, landmarks
     start[1, SLICES["gamma"]] += 0.3
     attention = torch.ones(2, 1, CROP_SIZE, CROP_SIZE)
     found = fitter(start, photos, landmarks, attention, 1)
-    before, after = (fitter.loss(coeffs, photos, landmarks, attention) for coeffs in (start, found))
+    before, after = (fitter.loss(coeffs, photos, landmarks, attention, torch.ones(2, 68)) for coeffs in (start, found))
     assert after[0] <= before[0]
     assert after[1] < before[1] / 2
 
@@ -99,7 +100,8 @@ def test_albedo_and_light_end_where_the_losses_hold_each_other_in_balance(face_m
     def pull(weights, name):
         """Lengths (2,) of the loss's gradients."""
         coeffs = found.clone().requires_grad_()
-        Fitter(face_model, MeshRenderer(), weights).loss(coeffs, photos, landmarks, attention).sum().backward()
+        fitter = Fitter(face_model, MeshRenderer(), weights)
+        fitter.loss(coeffs, photos, landmarks, attention, torch.ones(2, 68)).sum().backward()
         return split(coeffs.grad)[name].norm(dim=1)
 
     for name, losses in (("tex", ("color", "tex", "reflc")), ("gamma", ("color", "gamma"))):
@@ -125,6 +127,20 @@ def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
     found = fitter(start, photos, landmarks, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 10)
     far, near = ((face_model.landmarks(coeffs) - landmarks).norm(dim=2).mean(1) for coeffs in (start, found))
     assert (near < far / 5).all(), (near, far)
+
+
+def test_closed_eyes_close(face_model, photos, landmarks):
+    lids = [[*UPPER_LIDS], [*LOWER_LIDS]]
+    closed = landmarks.clone()
+    closed[:, lids] = landmarks[:, lids].mean(1, keepdim=True)
+
+    def opening(weights):
+        fitter = Fitter(face_model, MeshRenderer(), weights)
+        found = fitter(torch.zeros(2, SIZE), photos, closed, torch.zeros(2, 1, CROP_SIZE, CROP_SIZE), 10)
+        upper, lower = face_model.landmarks(found)[:, lids].unbind(1)
+        return (upper - lower).norm(dim=-1).mean(1)
+
+    assert (opening(FIT_WEIGHTS) < opening(FIT_WEIGHTS | {"close": 0}) / 1.5).all()
 
 
 @pytest.mark.parametrize("trans_params, turns", [

@@ -37,7 +37,7 @@ TRAIN = {
     "w_lm": 1.6e-3, "w_reflc": 5}
 # What we add must not change the published training.
 OURS = {"image_size": 224, "balance_heads": False, "max_grad_norm": float("inf"), "amp": "off", "antialias": False,
-        "color_norm": 1, "w_fit": 0}
+        "color_norm": 1, "w_fit": 0, "w_close": 0}
 
 
 @pytest.mark.parametrize("parse, table", [(testing.parse, BASE | TEST), (training.parse, BASE | TRAIN | OURS)])
@@ -72,10 +72,10 @@ def validation_batch(trainer: Trainer) -> Batch:
 
 
 def test_the_loss_is_the_sum_of_its_terms_by_their_weights(photos, tmp_path, generator):
-    full = trainer(photos, tmp_path, "--net_recog=dlib", "--w_feat=0.2")
+    full = trainer(photos, tmp_path, "--net_recog=dlib", "--w_feat=0.2", "--w_close=0.002")
     coeffs = 0.3 * torch.randn(4, SIZE, generator=generator)
     losses = full.train_step.objective(coeffs, validation_batch(full), CPU)
-    weights = {"feat": 0.2, "color": 1.92, "lm": 1.6e-3, "reg": 3e-4, "gamma": 10, "reflc": 5}
+    weights = {"feat": 0.2, "color": 1.92, "lm": 1.6e-3, "close": 2e-3, "reg": 3e-4, "gamma": 10, "reflc": 5}
     assert losses.keys() == {"all", *weights}
     assert all(losses[name] > 0 for name in weights)
     assert losses["all"].item() == pytest.approx(sum(w * losses[name].item() for name, w in weights.items()))
