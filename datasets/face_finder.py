@@ -1,5 +1,4 @@
 """Finds the face in a photo and crops it for the network."""
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.point_checks import check_points
 from datasets.skin_mask import skin_posterior
 from models.coordinates import CROP_SIZE, flip_y, photo_to_crop, turn_points, turn_trans_params
-from models.landmarks import WITHOUT_JAW, five_points, roll
+from models.landmarks import WITHOUT_JAW, five_points, turns_to_upright
 from models.records import AlignedFace
 from util.files import InputError
 
@@ -74,7 +73,7 @@ def align_face(path: Path, photo_name: str, name: str, photo: np.ndarray, face: 
     Raises InputError if the points cannot be those of a face.
     """
     height, width = photo.shape[:2]
-    turns = round(-2 / math.pi * roll(flip_y(face.points, height))) % 4
+    turns = turns_to_upright(flip_y(face.points, height))
     photo = np.rot90(photo, turns)
     points = turn_points(face.points, (width, height), -turns)   # -: turn_points takes y up
     face = FacePoints(points, face.given)

@@ -14,8 +14,8 @@ from datasets.augmentation import Augmentation
 from datasets.face_points import read_points
 from datasets.photos import SUFFIXES, photo_size, read_photo
 from datasets.point_checks import check_points, check_points_inside
-from models.coordinates import flip_y, photo_to_crop
-from models.landmarks import COUNT, five_points
+from models.coordinates import flip_y, photo_to_crop, turn_points
+from models.landmarks import COUNT, five_points, turns_to_upright
 from util.files import InputError
 
 MOST_REPLACED = 100   # so many unreadable samples in a row mean that the list itself is wrong
@@ -189,7 +189,7 @@ class TrainingPhotos(Dataset[Sample]):
 
 
 def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read and align a sample.
+    """Read and align a sample. As in test.py, a photo whose face lies on its side or upside down is turned first.
 
     Returns the photo (224, 224, 3) uint8 RGB, its mask (224, 224) uint8, and its landmarks (68, 2) px in the crop, y
     up. Raises InputError, which names the file that is missing, is broken or does not fit the others.
@@ -203,6 +203,9 @@ def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]
                          "provide another mask, or delete it: then data_preparation.py computes one")
     check_points_inside(five_points(landmarks), reduce * width, reduce * height, paths.landmarks)
     landmarks = flip_y((landmarks + 0.5) / reduce - 0.5, height)
+    turns = turns_to_upright(landmarks)
+    photo, mask = np.rot90(photo, turns), np.rot90(mask, turns)
+    landmarks = turn_points(landmarks, (width, height), turns)
     try:
         photo, trans_params, mask = align(photo, five_points(landmarks), mask)
     except InputError as error:

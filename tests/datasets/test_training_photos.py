@@ -9,6 +9,7 @@ from datasets.augmentation import Augmentation
 from datasets.sampling import EpochBatches
 from datasets.skin_mask import skin_posterior
 from datasets.training_photos import Datalist, TrainingPhotos, collate, read_datalist, read_sample
+from models.coordinates import flip_y, turn_points
 from tests.helpers import GOLDEN, ROOT
 from util.files import InputError
 
@@ -134,6 +135,20 @@ def test_a_sample_shows_the_face_and_its_landmarks(datalist, augment):
         inside = ((sample.landmarks > 3) & (sample.landmarks < 220)).all(dim=1).numpy()
         assert inside.sum() > 50 and (red_at(sample)[inside] > 120).all()
         assert (sample.photo[0] == sample.mask[0]).all()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_face_on_its_side_gives_an_upright_sample(tmp_path, turns):
+    mask = make_sample(tmp_path, "x.png")
+    paths = Datalist(tmp_path, [("", str(mask), "")])
+    upright = TrainingPhotos(paths, None, 0)[1, 0]
+    for path in (tmp_path / "x.png", mask):
+        Image.fromarray(np.rot90(np.array(Image.open(path)), turns)).save(path)
+    landmarks = turn_points(flip_y(np.loadtxt(paths[0].landmarks), 260), (300, 260), turns)
+    np.savetxt(paths[0].landmarks, flip_y(landmarks, 260 if turns == 2 else 300))
+    sample = TrainingPhotos(paths, None, 0)[1, 0]
+    assert (sample.landmarks - upright.landmarks).abs().max() < 1.5   # the crop is cut at whole pixels
+    assert red_at(sample).min() > 150
 
 
 def test_a_turned_photo_gives_the_sample_of_the_upright_one(tmp_path):
