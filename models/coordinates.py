@@ -116,11 +116,15 @@ def camera_matrix(focal, camera_d, trans_params, turns=0):
     focal: px of the 224 x 224 crop. camera_d: distance of the camera, decimetres. trans_params, turns: of the face, see
     `crop_pixels_to_photo`.
     """
+    return crop_pixels_to_photo(trans_params, turns) @ crop_camera_matrix(focal, camera_d)
+
+
+def crop_camera_matrix(focal, camera_d):
+    """The matrix (3, 4) of `camera_matrix` that leads to pixels of the crop instead."""
     middle = (CROP_SIZE - 1) / 2
-    to_crop = np.array([[focal, 0, -middle, middle * camera_d],
-                        [0, -focal, -middle, middle * camera_d],
-                        [0, 0, -1, camera_d]])
-    return crop_pixels_to_photo(trans_params, turns) @ to_crop
+    return np.array([[focal, 0, -middle, middle * camera_d],
+                     [0, -focal, -middle, middle * camera_d],
+                     [0, 0, -1, camera_d]])
 
 
 def project(points, matrix):

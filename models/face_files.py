@@ -11,7 +11,7 @@ from models.records import FaceResult
 class FaceWriter:
     """Writes the files of faces in threads, so that the next faces can be computed at the same time.
 
-    folder: where the files go. outputs: names of OUTPUTS. settings: what all outputs share. threads: how many faces are
+    folder: where the files go. outputs: names in OUTPUTS. settings: what all outputs share. threads: how many faces are
     written at once. At the end of a `with` block all files are complete, also if the block raises an error.
     """
 

@@ -19,23 +19,23 @@ WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_bat
                   "world_size", "init_path", "use_last_fc", "use_opengl", "phase", "dataset_mode")
 
 # The names in models/outputs/table.py, which is not imported here because that would load PyTorch
-OUTPUTS = ("png", "obj", "mat", "coeffs")
+OUTPUTS = ("png", "obj", "mat", "coeffs", "landmarks", "arkit", "obj_textured", "glb", "texture", "overlay", "maps")
 
 
 # Parts of the coefficients that --<name>_from takes from another face
 CHANGES = {"exp": "expression", "pose": "rotation and place", "light": "light"}
 # Outputs that can be made of coefficients alone, without the photo
-OUTPUTS_OF_COEFFICIENTS = ("png", "obj", "mat", "coeffs")
+OUTPUTS_OF_COEFFICIENTS = ("png", "obj", "mat", "coeffs", "landmarks", "arkit", "maps")
 
 
 def output_names(text: str) -> tuple[str, ...]:
-    """Returns the listed names of outputs, in the order of OUTPUTS. `all` lists all of them."""
+    """Returns the names of outputs in a list with commas. "all" is one of them."""
     names = {name.strip() for name in text.split(",")} - {""}
     unknown = sorted(names - {*OUTPUTS, "all"})
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"'{','.join(unknown)}' is no output: list some of {', '.join(OUTPUTS)}, with "
                                          "commas between them, or give all")
-    return tuple(name for name in OUTPUTS if name in names or "all" in names)
+    return tuple(sorted(names))
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -70,7 +70,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="What is written: a list of these names, with commas between them. png: a picture of the "
                             "crop, the face over it, and landmarks. obj: the mesh with vertex colours. mat: the "
                             "coefficients. coeffs: a .npz file of the coefficients, the camera of the photo, and the "
-                            "names of the face model and the checkpoint. all: all of them.")
+                            "names of the face model and the checkpoint. landmarks: 68 landmarks and all vertices, px "
+                            "in the photo. arkit: weights of ARKit's 52 shapes. obj_textured, glb: the mesh with a "
+                            "texture from the photo. texture: the texture alone. overlay: the faces drawn over the "
+                            "whole photo. maps: depth, normals, albedo and mask, of photo and crop. all: all of them.")
+    group.add_argument("--texture", choices=["lit", "albedo"], default="lit",
+                       help="What textures show. lit: the colours of the photo. albedo: the light is divided out.")
     add_flag(group, "--frontal", False,
              "Meshes face along z, at the origin, and not as in the photo. Pictures stay as they are.")
     add_flag(group, "--neutral", False, "Meshes have no expression. Pictures stay as they are.")

@@ -32,8 +32,23 @@ def write_obj(path: Path, vertices: np.ndarray, colors: np.ndarray, triangles: n
         temporary.write_bytes(text)
 
 
-def _vertex_lines(vertices: np.ndarray, colors: np.ndarray) -> bytes:
-    """The lines of the vertices. They are looked up in tables of digits, which is faster than formatting numbers."""
+def write_textured_obj(path: Path, vertices: np.ndarray, uv: np.ndarray, triangles: np.ndarray, library: str,
+                       material: str):
+    """Write a mesh as lines `v x y z`, `vt u v` and `f a/a b/b c/c`, whole or not at all.
+
+    vertices, triangles: see `write_obj`. uv: (N, 2) places in the texture, 0..1, y up. library: file name of the
+    materials, in the same folder. material: its name there.
+    """
+    lines = _vertex_lines(np.asarray(vertices, np.float64), None)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(f"mtllib {library}\n".encode("utf-8", "surrogateescape") + lines)
+        file.write(_texture_lines(np.asarray(uv, np.float32).tobytes()) + f"usemtl {material}\n".encode())
+        file.write(_textured_face_lines(np.asarray(triangles, np.int32).tobytes()))
+
+
+def _vertex_lines(vertices: np.ndarray, colors: np.ndarray | None) -> bytes:
+    """The lines of the vertices, with colours if there are some. They are looked up in tables of digits, which is
+    faster than formatting numbers."""
     heads, tails, shades = _digit_tables()
     fixed = np.rint(vertices * 1e5).astype(np.int32)
     high, low = np.divmod(np.abs(fixed), 10_000)
@@ -43,7 +58,8 @@ def _vertex_lines(vertices: np.ndarray, colors: np.ndarray) -> bytes:
     line["v"], line["end"] = b"v", b"\n"
     line["position"]["head"] = heads[high + 10_000 * (fixed < 0)]
     line["position"]["tail"] = tails[low]
-    line["shade"] = shades[np.rint(colors.clip(0, 1) * 10_000).astype(np.int32)]
+    if colors is not None:
+        line["shade"] = shades[np.rint(colors.clip(0, 1) * 10_000).astype(np.int32)]
     return line.tobytes().replace(b"\0", b"")
 
 
@@ -66,3 +82,17 @@ def _face_lines(triangles: bytes) -> bytes:
     """The lines of the triangles, given as the bytes of an int32 array. All meshes of a face model share them."""
     indices = np.frombuffer(triangles, dtype=np.int32) + 1
     return ("f %d %d %d\n" * (len(indices) // 3) % tuple(indices.tolist())).encode()
+
+
+@functools.lru_cache(maxsize=2)
+def _texture_lines(uv: bytes) -> bytes:
+    """The lines of the places in the texture, given as the bytes of a float32 array, as for `_face_lines`."""
+    places = np.frombuffer(uv, np.float32)
+    return ("vt %.5f %.5f\n" * (len(places) // 2) % tuple(places.tolist())).encode()
+
+
+@functools.lru_cache(maxsize=2)
+def _textured_face_lines(triangles: bytes) -> bytes:
+    """The lines of triangles whose corners have places in the texture, see `_face_lines`."""
+    indices = np.frombuffer(triangles, dtype=np.int32) + 1
+    return ("f %d/%d %d/%d %d/%d\n" * (len(indices) // 3) % tuple(np.repeat(indices, 2).tolist())).encode()

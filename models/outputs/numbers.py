@@ -1,12 +1,14 @@
-"""Writes the numbers of a face: every coefficient and the camera of its photo, and its landmarks in the photo."""
+"""Writes the numbers of a face: coefficients and camera, landmarks in the photo, and weights of ARKit's shapes."""
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from models.coefficients import SLICES
+from models.coordinates import project
 from models.outputs.details import FaceDetails
-from util.files import InputError, atomic_write
+from util.files import InputError, atomic_write, write_lines
 
 
 def write_numbers(stem: Path, details: FaceDetails):
@@ -66,3 +68,25 @@ def read_numbers(path: Path) -> StoredNumbers:
     return StoredNumbers(path, coefficients, content["trans_params"].astype(float), int(content["turns"]),
                          float(content["focal"]), float(content["camera_d"]), str(content["face_model"]),
                          Path(str(content["photo"])))
+
+
+def write_landmarks(stem: Path, details: FaceDetails):
+    """Write the landmarks of the reconstructed face, px in the photo, y down.
+
+    <stem>_landmarks.txt has the 68 landmarks, one `x y` per line. <stem>_landmarks.json has them too, the size of the
+    photo, and as `dense` the places of all vertices of the mesh.
+    """
+    landmarks = details.landmarks_in_photo.round(2)
+    dense = project(details.vertices.astype(float), details.camera_matrix).round(2)
+    width, height = details.face.trans_params[:2].astype(int).tolist()
+    write_lines(Path(f"{stem}_landmarks.txt"), [f"{x:.2f} {y:.2f}" for x, y in landmarks])
+    contents = {"width": width, "height": height, "landmarks": landmarks.tolist(), "dense": dense.tolist()}
+    with atomic_write(Path(f"{stem}_landmarks.json")) as temporary:
+        temporary.write_text(json.dumps(contents))
+
+
+def write_arkit_weights(stem: Path, details: FaceDetails):
+    """Write <stem>_arkit.json: the expression as weights 0..1 of ARKit's 52 shapes, by name."""
+    weights = details.settings.arkit.weights(details.result.coefficients["exp"])
+    with atomic_write(Path(f"{stem}_arkit.json")) as temporary:
+        temporary.write_text(json.dumps(weights, indent=1) + "\n")

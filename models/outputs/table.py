@@ -2,13 +2,17 @@
 
 To add an output, write a function that writes its files, add it to OUTPUTS, and add its name to options/testing.py.
 """
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.outputs.arkit import FILE as ARKIT_FILE
 from models.outputs.details import FaceDetails
-from models.outputs.numbers import write_numbers
+from models.outputs.meshes import write_binary_mesh, write_texture, write_textured_mesh
+from models.outputs.numbers import write_arkit_weights, write_landmarks, write_numbers
 from models.outputs.panel import write_coefficients, write_colored_mesh, write_panel
+from models.outputs.pictures import write_maps, write_overlay
+from util.files import InputError
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,26 @@ OUTPUTS = {
     "obj": Output(write_colored_mesh, (".obj",), ("mesh",)),
     "mat": Output(write_coefficients, (".mat",)),
     "coeffs": Output(write_numbers, (".npz",)),
+    "landmarks": Output(write_landmarks, ("_landmarks.txt", "_landmarks.json")),
+    "arkit": Output(write_arkit_weights, ("_arkit.json",)),
+    "obj_textured": Output(write_textured_mesh, ("_textured.obj", "_textured.mtl", "_texture.png")),
+    "glb": Output(write_binary_mesh, (".glb",)),
+    "texture": Output(write_texture, ("_texture.png",)),
+    "overlay": Output(write_overlay, ("_overlay.png",), ("mesh",), of_photo=True),
+    "maps": Output(write_maps, tuple(f"{place}_{name}.png" for place in ("", "_crop")
+                                     for name in ("depth", "normals", "albedo", "mask"))),
 }
+
+
+def choose_outputs(names: Collection[str], arkit: bool) -> tuple[str, ...]:
+    """Returns the names of outputs, in the order of OUTPUTS. "all" stands for all that the face model allows.
+
+    arkit: whether ARKit's shapes are known for the face model. Raises InputError if they are not, but are needed.
+    """
+    if "arkit" in names and not arkit:
+        raise InputError(f"--save: weights of ARKit's shapes are known for the open face models only, if the folder of "
+                         f"face models has {ARKIT_FILE}: leave out arkit")
+    return tuple(name for name in OUTPUTS if name in names or "all" in names and (arkit or name != "arkit"))
 
 
 def parts_of(names: Iterable[str]) -> set[str]:
