@@ -118,7 +118,7 @@ def crossing(
     b = wp.where(chosen == 0, r, wp.where(chosen == 1, p, q))
     c = wp.where(chosen == 0, p, wp.where(chosen == 1, q, r))
     across = opposite[face][chosen]
-    if across >= 0:
+    if across >= 0 and across < pos.shape[1]:  # on CUDA, the neighbour may have a vertex that does not exist
         beyond = about_pixel(pos[shape, across], result.near[0], result.near[1])
         if side(a, b, c) * side(a, b, beyond) <= 0.0:
             return result  # the surface continues behind the edge: it is no silhouette

@@ -63,6 +63,16 @@ def pixels(x):
 def vectors(x):
     """Returns a Warp array of vectors that shares the memory of a tensor (..., 2 or 4) float32 or (..., 3) int32."""
     dtype = wp.vec3i if x.dtype == torch.int32 else {2: wp.vec2, 4: wp.vec4}[x.shape[-1]]
+    return _warp_array(x, dtype)
+
+
+def _warp_array(x, dtype=None):
+    """Returns a Warp array that shares the memory of a tensor. Raises ValueError if it cannot index all of it."""
+    if x.shape[0] > 1 and x.stride(0) * x.element_size() >= 2**31:
+        raise ValueError(
+            f"an item of a batch, of shape {tuple(x.shape[1:])}, takes 2 GiB or more, which kernels cannot "
+            "index: compute the items one by one, or a smaller image"
+        )
     return wp.from_torch(x, dtype=dtype, requires_grad=False, return_ctype=True)
 
 
@@ -88,10 +98,7 @@ def launch(kernel, jobs, device):
 
 def _launch_one(kernel, job, device, stream):
     dim, arguments = job
-    arguments = [
-        wp.from_torch(x, requires_grad=False, return_ctype=True) if isinstance(x, torch.Tensor) else x
-        for x in arguments
-    ]
+    arguments = [_warp_array(x) if isinstance(x, torch.Tensor) else x for x in arguments]
     wp.launch(kernel, dim, inputs=arguments, device=device, stream=stream, record_tape=False)
 
 

@@ -12,6 +12,7 @@ import torch
 import warp as wp
 
 import nvdiffrast.torch as dr
+from nvdiffrast.torch import runtime
 from tests.helpers import ROOT, draw, soup
 
 DRAW = """
@@ -114,10 +115,25 @@ def test_inference_mode_and_no_grad():
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="Warp has no CUDA compiler there")
-@pytest.mark.parametrize("name", ["antialias", "barycentrics", "interpolate", "texture", "visibility"])
-def test_kernels_compile_for_cuda(name, tmp_path):
-    """NVRTC comes with Warp and needs no GPU."""
+def test_kernels_compile_for_cuda(tmp_path):
+    """For the GPUs from Turing to Blackwell. NVRTC comes with Warp and needs no GPU. One module for all kernels reads
+    Warp's headers once."""
     wp.init()
-    module = importlib.import_module(f"nvdiffrast.kernels.{name}")
-    wp.compile_aot_module(module, arch=80, module_dir=tmp_path, use_ptx=True)
-    assert list(tmp_path.glob("*.ptx"))
+    module = wp.get_module("all kernels")
+    module.options["enable_backward"] = False
+    for name in ("antialias", "barycentrics", "interpolate", "texture", "visibility"):
+        for kernel in vars(importlib.import_module(f"nvdiffrast.kernels.{name}")).values():
+            if isinstance(kernel, wp.Kernel):
+                wp.Kernel(func=kernel.func, module=module)
+    architectures = [75, 80, 90, 100]
+    wp.compile_aot_module(module, arch=architectures, module_dir=tmp_path, use_ptx=True)
+    for architecture in architectures:
+        (compiled,) = tmp_path.glob(f"*.sm{architecture}.ptx")
+        assert compiled.read_bytes().count(b".entry") == len(module.kernels) == 11
+
+
+def test_a_batch_whose_items_are_too_large_to_index_is_refused():
+    """Warp's strides are 32-bit numbers of bytes. Tensors on the device meta have no memory."""
+    large = torch.empty((2, 11586 * 11586, 4), device="meta")
+    with pytest.raises(ValueError, match="takes 2 GiB or more"):
+        runtime.vectors(large)
