@@ -9,6 +9,7 @@ from models.records import Batch
 from util.distributed import Processes
 from util.files import InputError
 
+LARGEST = 1000   # beyond any coefficient of a face
 PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,25 +47,34 @@ class TrainingStep:
             torch.nn.utils.clip_grads_with_norm_(network.parameters(), self.max_grad_norm, gradient_norm)
             scaler.step(optimiser)
         else:
-            self._leave_out(batch, losses)
+            self._leave_out(batch, coeffs, losses)
         scaler.update()
         return {name: loss.detach() for name, loss in losses.items()} if finite else {}
 
-    def _leave_out(self, batch: Batch, losses: dict[str, torch.Tensor]):
+    def _leave_out(self, batch: Batch, coeffs: torch.Tensor, losses: dict[str, torch.Tensor]):
         """Say which losses of this step are not finite and on which photos; raise InputError if that must not be.
 
-        Each process knows its own losses and photos only, so all of them are gathered. If losses are not finite, the
-        suspects are the photos of the processes where this happened. If only the gradient is not finite, which is the
-        same in all processes, the suspects are all photos of the step.
+        coeffs: (B, 257), predicted for the batch.
+
+        Each process knows its own losses and photos only, so all of them are gathered. If the coefficients of all
+        photos are impossible, the training has diverged. Else, if losses are not finite, the suspects are the photos of
+        the processes where this happened. If only the gradient is not finite, which is the same in all processes, the
+        suspects are all photos of the step.
         """
         not_finite = [name for name, loss in losses.items() if not loss.isfinite()]
-        of_processes = self.processes.gather((not_finite, batch.paths))
-        if any(names for names, _ in of_processes):
-            what = _unique(name for names, _ in of_processes for name in names)
-            suspects = _unique(path for names, paths in of_processes if names for path in paths)
+        has_diverged = not bool((coeffs.abs().amax(1) < LARGEST).any())
+        of_processes = self.processes.gather((not_finite, has_diverged, batch.paths))
+        if all(diverged for _, diverged, _ in of_processes):
+            raise InputError(f"the training has diverged: at step {self.state.step + 1} the network predicts "
+                             "coefficients that no face has, for all photos. The photos are not to blame. Begin anew, "
+                             "or go back to an earlier checkpoint with --epoch, with a lower --lr, or with "
+                             "--max_grad_norm=1")
+        if any(names for names, _, _ in of_processes):
+            what = _unique(name for names, _, _ in of_processes for name in names)
+            suspects = _unique(path for names, _, paths in of_processes if names for path in paths)
         else:
             what = ["the gradient"]
-            suspects = _unique(path for _, paths in of_processes for path in paths)
+            suspects = _unique(path for _, _, paths in of_processes for path in paths)
         message = (f"{', '.join(what)} is not finite at step {self.state.step + 1}, of the photos "
                    f"{' '.join(suspects)}")
         if not self.skip_nonfinite:
