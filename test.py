@@ -1,7 +1,7 @@
 """Reconstructs the 3D faces in photos.
 
     python test.py --name=open_face --epoch=20 --img_folder=DIR     with the network checkpoints/open_face/epoch_20.pth
-    python test.py --epoch=0 --fit_iters=100 --img_folder=DIR       without a network, by a fit to each photo
+    python test.py --epoch=0 --fit_iters=12 --img_folder=DIR        without a network, by a fit to each photo
     python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
     torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos
     python test.py --coeffs A.npz --exp_from B.npz --results_dir=DIR          stored coefficients instead of photos
@@ -84,8 +84,8 @@ def reconstruct_folder(options: Namespace) -> int:
             folder = StoredFaces(share, model, changes, photos.root, options.verbose)
             reconstruct = partial(draw_stored_faces, reconstructor)
         else:
-            folder = PhotoFolder(share, options.fit_iters > 0, options.all_faces, options.checkpoints_dir / "lm_model",
-                                 options.detector, options.verbose, photos.root)
+            folder = PhotoFolder(share, reconstructor.fitter is not None, options.all_faces,
+                                 options.checkpoints_dir / "lm_model", options.detector, options.verbose, photos.root)
             reconstruct = reconstructor
         workers = processes.workers(options.num_threads)
         writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))
@@ -161,7 +161,8 @@ def build_reconstructor(options: Namespace, processes: "Processes", model: "Stor
         return Reconstructor.load("", 0, processes.device, bfm_model=model.face_model, focal=model.focal,
                                   camera_d=model.camera_d, **common)
     return Reconstructor.load(
-        options.name, options.epoch, processes.device, fit_iters=options.fit_iters, bfm_model=options.bfm_model,
+        options.name, options.epoch, processes.device, fit_iters=options.fit_iters, fit_color=options.fit_color,
+        net_recog=options.net_recog, net_recog_path=options.net_recog_path, bfm_model=options.bfm_model,
         net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d, **common)
 
 
@@ -176,7 +177,7 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor") -> tuple
     face_model = copy_to_cpu(reconstructor.face_model)
     arkit = load_arkit_units(face_model, options.bfm_folder)
     outputs = choose_outputs(options.save, arkit is not None)
-    if options.fit_iters or "overlay" in parts_of(outputs):
+    if reconstructor.fitter or "overlay" in parts_of(outputs):
         reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
     return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
                                    options.frontal, options.neutral, options.texture == "lit", arkit)

@@ -5,9 +5,9 @@ from torch.nn.functional import interpolate
 
 from models import losses
 from models.coefficients import SLICES, split
-from models.color_fit import ColorFit
 from models.coordinates import CROP_SIZE
 from models.face_model import FaceModel
+from models.gauss_newton import GaussNewton
 from models.records import Batch
 from models.renderer import MeshRenderer
 from util.distributed import Processes
@@ -15,7 +15,8 @@ from util.distributed import Processes
 # The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
 WEIGHT_NAMES = ("feat", "color", "fit", "lm", "close", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
 MM_PER_DECIMETRE = 100
-FIT_SIZE, FIT_ROUNDS = 56, 3   # px, and rounds, of the fit of colours. More do not make the training better.
+# Of the fit of colours: px of the photos, triangles of the mesh at whose vertices colours are compared, and steps
+FIT_SIZE, FIT_TRIANGLES, FIT_STEPS = 56, 1500, 3
 
 
 class Objective(nn.Module):
@@ -39,7 +40,7 @@ class Objective(nn.Module):
         self.face_model, self.renderer, self.recognition = face_model, renderer, recognition
         self.weights, self.crop_face, self.given_alignment = weights, crop_face, given_alignment
         self.precision, self.color_norm = precision, color_norm
-        self.color_fit = ColorFit(face_model, renderer, weights, FIT_ROUNDS) if weights["fit"] else None
+        self.color_fit = GaussNewton(face_model, renderer, weights, FIT_TRIANGLES) if weights["fit"] else None
         self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)   # (257,)
 
     def forward(self, coeffs: torch.Tensor, batch: Batch, processes: Processes) -> dict[str, torch.Tensor]:
@@ -121,7 +122,7 @@ class Objective(nn.Module):
         """
         photos, masks = (interpolate(pictures, (FIT_SIZE, FIT_SIZE), mode="area")
                          for pictures in (batch.photo, batch.mask))
-        fitted = self.color_fit(coeffs.detach(), photos, masks)
+        fitted = self.color_fit.fit_colors(coeffs.detach(), photos, masks, FIT_STEPS)
         return self.effect_distance(coeffs - fitted)
 
     @torch.no_grad()

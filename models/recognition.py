@@ -63,6 +63,24 @@ class Recognition(nn.Module):
         return F.normalize(self.network(crops).float())
 
 
+# Weight of the identity loss 1 - cosine at which a network has about the influence that the published weight 0.2 gives
+# ArcFace's, see `load_recognition`
+ARCFACE_WEIGHT, DLIB_WEIGHT = 0.2, 1.0
+
+
+def choose_recognition(net_recog: str, path: Path) -> tuple[Recognition | None, float]:
+    """The recognition network for a fit, and the weight of its loss.
+
+    net_recog: one of `NETWORKS`; "auto": ArcFace's r50 if the file `path` exists, otherwise dlib's; "none": no network.
+    Raises InputError as `load_recognition` does.
+    """
+    if net_recog == "none":
+        return None, 0
+    if net_recog == "auto":
+        net_recog = "r50" if path.exists() else "dlib"
+    return load_recognition(net_recog, path), DLIB_WEIGHT if net_recog == "dlib" else ARCFACE_WEIGHT
+
+
 def load_recognition(net_recog: str, path: Path) -> Recognition:
     """The recognition network of that name, one of `NETWORKS`.
 

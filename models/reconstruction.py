@@ -20,10 +20,12 @@ from models.coordinates import (
 from models.face_model import FaceModel
 from models.face_model_files import choose_face_model
 from models.face_rendering import build_face_model, render_over
-from models.fitting import Fitter
+from models.fitting import FIT_WEIGHTS, Fitter
 from models.landmarks import roll
+from models.recognition import choose_recognition
 from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
+from util import assets
 from util.files import InputError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -39,30 +41,35 @@ NO_FILES = Origin()
 class Reconstructor:
     """Computes coefficients, meshes and pictures of aligned faces: by the network, then by a fit to each photo.
 
-    regressor: the network; None starts the fit from the mean face. fit_iters: number of steps of the fit; 0 makes no
-    fit. device: where everything is computed. origin: the files of the face model and of the network, for outputs that
-    name them. find_face: finds and crops the face in a photo, see `load`.
+    regressor: the network; None starts the fit from the mean face. fitter: fits the coefficients to the photos; None
+    makes no fit. fit_iters: number of steps of the fit of all coefficients; 0 fits albedo and light only. device: where
+    everything is computed. origin: the files of the face model and of the network, for outputs that name them.
+    find_face: finds and crops the face in a photo, see `load`.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
-                 fit_iters: int, device: torch.device, origin: Origin = NO_FILES,
+                 fitter: Fitter | None, fit_iters: int, device: torch.device, origin: Origin = NO_FILES,
                  find_face: FindFace | None = None):
         self.face_model, self.renderer, self.device = face_model.to(device), renderer, device
         self.regressor = regressor.to(device, memory_format=torch.channels_last).eval() if regressor else None
-        self.fitter = Fitter(face_model, renderer) if fit_iters else None
+        self.fitter = fitter.to(device) if fitter else None
         self.fit_iters, self.origin, self.find_face = fit_iters, origin, find_face
 
     @classmethod
     def load(cls, name: str, epoch: str | int, device: torch.device | str = "cpu", find_face: FindFace | None = None, *,
-             fit_iters: int = 0, checkpoints_dir: Path = REPOSITORY / "checkpoints",
-             bfm_folder: Path = REPOSITORY / "BFM", bfm_model: str | None = None, net_recon: str | None = None,
-             focal: float = 1015, center: float = 112, camera_d: float = 10, z_near: float = 5, z_far: float = 15,
-             renderer: str = "auto", say: Callable[[str], None] = warnings.warn) -> "Reconstructor":
+             fit_iters: int = 0, fit_color: bool = False, net_recog: str = "auto", net_recog_path: Path | None = None,
+             checkpoints_dir: Path = REPOSITORY / "checkpoints", bfm_folder: Path = REPOSITORY / "BFM",
+             bfm_model: str | None = None, net_recon: str | None = None, focal: float = 1015, center: float = 112,
+             camera_d: float = 10, z_near: float = 5, z_far: float = 15, renderer: str = "auto",
+             say: Callable[[str], None] = warnings.warn) -> "Reconstructor":
         """Returns a reconstructor with the network of a checkpoint and the face model that belongs to it.
 
         name, epoch: the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth. Epoch 0 uses no network, so fit_iters
         must not be 0 then. find_face: finds the face in a photo, which only `reconstruct` needs. Usually it is a
         `datasets.face_finder.FaceFinder`; it is an argument since files in models/ do not import those of datasets/.
+        fit_iters: number of steps of the fit of all coefficients to each photo; 0 makes none. fit_color: without such a
+        fit, albedo and light are fitted to each photo. net_recog, net_recog_path: the recognition network by which the
+        fit makes the face look like the person, see `choose_recognition`; the path of None is that of train.py.
         bfm_model: the file name of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone
         that the network must have; None accepts any. say: prints a remark on the camera, see `check_camera`. The other
         arguments are those of `Reconstructor` and of `build_face_model`.
@@ -78,8 +85,15 @@ class Reconstructor:
         bfm_model = choose_face_model(bfm_folder, bfm_model, trained_face_model)
         face_model, mesh_renderer = build_face_model(bfm_folder, bfm_model, focal=focal, center=center,
                                                      camera_d=camera_d, z_near=z_near, z_far=z_far, renderer=renderer)
-        return cls(face_model, mesh_renderer, regressor, fit_iters, torch.device(device), Origin(bfm_model, path),
-                   find_face)
+        fitter = None
+        if fit_iters:
+            net_recog_path = net_recog_path or checkpoints_dir / assets.RECOGNITION.name
+            recognition, weight = choose_recognition(net_recog, net_recog_path)
+            fitter = Fitter(face_model, mesh_renderer, recognition, FIT_WEIGHTS | {"feat": weight})
+        elif fit_color:
+            fitter = Fitter(face_model, mesh_renderer)
+        return cls(face_model, mesh_renderer, regressor, fitter, fit_iters, torch.device(device),
+                   Origin(bfm_model, path), find_face)
 
     def reconstruct(self, images: Sequence[np.ndarray], points: Sequence[np.ndarray | None] | None = None,
                     batch_size: int = 8, parts: Collection[str] = PARTS) -> list[FaceResult | None]:
@@ -119,7 +133,7 @@ class Reconstructor:
         turns = torch.tensor([face.turns for face in faces], device=self.device)
         coefficients = turn_coefficients(upright_coefficients, -turns)
         landmarks = None
-        if self.fitter:   # unlike the network, it has placed each face exactly on the pixels that show it
+        if self.fit_iters:   # unlike the network, the fit has placed each face exactly on the pixels that show it
             landmarks = self.landmarks_in_crops(upright_coefficients, faces)
         return self.results(coefficients, faces, parts, landmarks)
 
@@ -171,18 +185,20 @@ class Reconstructor:
             with torch.inference_mode():
                 coefficients = self.regressor(photos)
             coefficients = coefficients.clone()   # autograd, which the fit needs, rejects tensors of inference mode
-        if self.fitter:
-            upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
-            landmarks = [crop_to_projection(points, upright_trans_params(face))
-                         for points, face in zip(upright, faces, strict=True)]
-            landmarks = torch.from_numpy(np.stack(landmarks)).to(photos)
-            if not self.regressor:   # start with the face turned as in the crop, which is upright within 45 degrees
-                angle_z = SLICES["angle"].stop - 1
-                coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
-            attention = np.stack([np.rot90(face.attention, face.turns) for face in faces])
-            attention = torch.from_numpy(attention).to(photos)[:, None] / 255
-            coefficients = self.fitter(coefficients, photos, landmarks, attention, self.fit_iters)
-        return coefficients
+        if not self.fitter:
+            return coefficients
+        attention = np.stack([np.rot90(face.attention, face.turns) for face in faces])
+        attention = torch.from_numpy(attention).to(photos)[:, None] / 255
+        if not self.fit_iters:
+            return self.fitter.fit_colors(coefficients, photos, attention)
+        upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
+        landmarks = [crop_to_projection(points, upright_trans_params(face))
+                     for points, face in zip(upright, faces, strict=True)]
+        if not self.regressor:   # start with the face turned as in the crop, which is upright within 45 degrees
+            angle_z = SLICES["angle"].stop - 1
+            coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
+        return self.fitter(coefficients, photos, torch.from_numpy(np.stack(landmarks)).to(photos), attention,
+                           self.fit_iters)
 
 
 def upright_trans_params(face: AlignedFace) -> np.ndarray:

@@ -11,20 +11,13 @@ from models.open_face_model import point_buffer
 def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
     """A copy of the face model with some of its vertices and about that many triangles.
 
-    Returns the face model itself if it has no more triangles than that. The mean face is simplified by quadric edge
-    collapse, which merges groups of neighbouring vertices. Each group is replaced by its vertex that lies nearest to
-    the merged position, so all coefficients keep their meaning. Keypoints are replaced in the same way.
+    Returns the face model itself if it has no more triangles than that. Keypoints are replaced by the vertices that
+    stand for them, see `choose_vertices`.
     """
-    import fast_simplification
     if len(face_model.tri) <= triangles:
         return face_model
     device = face_model.mean_shape.device
-    points, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
-    *_, collapses = fast_simplification.simplify(points, tri, target_count=triangles, return_collapses=True)
-    merged, faces, stands_for = fast_simplification.replay_simplification(points, tri, collapses)
-    by_distance = np.argsort(-np.linalg.norm(points - merged[stands_for], axis=1), kind="stable")
-    chosen = np.zeros(len(merged), np.int64)
-    chosen[stands_for[by_distance]] = by_distance            # of several values the last one stays: the nearest
+    chosen, faces, stands_for = choose_vertices(face_model, triangles)
     rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
 
     small = copy.deepcopy(face_model)
@@ -39,3 +32,25 @@ def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
     small.inner_tri = torch.from_numpy(inner[[len(set(corners)) == 3 for corners in inner.tolist()]]).to(device)
     small.skin_mask = face_model.skin_mask[torch.from_numpy(chosen).to(device)]
     return small
+
+
+def choose_vertices(face_model: FaceModel, triangles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chooses vertices of the face model that make a mesh of about that many triangles.
+
+    The mean face is simplified by quadric edge collapse, which merges groups of neighbouring vertices. Each group is
+    replaced by its vertex that lies nearest to the merged position, so all coefficients keep their meaning.
+
+    Returns the chosen vertices (V,), the triangles (F, 3) between them, as places 0..V-1 in that list, and for each
+    vertex of the face model the place (N,) of the one that replaces it. All vertices are chosen if the face model has
+    no more triangles than that.
+    """
+    import fast_simplification
+    points, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
+    if len(tri) <= triangles:
+        return np.arange(len(points)), tri.astype(np.int64), np.arange(len(points))
+    *_, collapses = fast_simplification.simplify(points, tri, target_count=triangles, return_collapses=True)
+    merged, faces, stands_for = fast_simplification.replay_simplification(points, tri, collapses)
+    by_distance = np.argsort(-np.linalg.norm(points - merged[stands_for], axis=1), kind="stable")
+    chosen = np.zeros(len(merged), np.int64)
+    chosen[stands_for[by_distance]] = by_distance            # of several values the last one stays: the nearest
+    return chosen, faces, stands_for

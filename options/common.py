@@ -8,6 +8,7 @@ from pathlib import Path
 # load PyTorch, and --help would take seconds.
 BACKBONES = ("resnet50", "resnet34", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
 RECOGNITION_NETWORKS = ("r18", "r34", "r50", "r100", "dlib")
+RECOGNITION_PATH = Path("recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")   # in checkpoints_dir
 DETECTORS = ("mediapipe", "dlib")
 
 TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")

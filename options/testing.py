@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from options.common import (
+    RECOGNITION_NETWORKS,
+    RECOGNITION_PATH,
     Parser,
     add_base_options,
     add_detector,
@@ -63,9 +65,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
              "Reconstructs every face that is found in a photo, largest first, as <photo>_0, <photo>_1, ... "
              "detections/ is not read.")
     group.add_argument("--fit_iters", type=natural, default=0,
-                       help="Optimises the coefficients of each face for this many steps. The fit starts from the "
-                            "network's coefficients (40 steps are good), or with --epoch=0 from the mean face (100 "
-                            "steps are good).")
+                       help="Fits all coefficients of each face to its photo in this many steps. 12 steps are good. "
+                            "The fit starts from the network's coefficients, or with --epoch=0 from the mean face.")
+    add_flag(group, "--fit_color", False,
+             "Fits the albedo and the light of each face to its photo; shape and pose are those of the network. This "
+             "takes a tenth of the time of --fit_iters, which fits albedo and light too.")
+    group.add_argument("--net_recog", default="auto", choices=("auto", "none", *RECOGNITION_NETWORKS),
+                       help="The recognition network by which --fit_iters makes each face look like the same person as "
+                            "the photo: an ArcFace network, or dlib's, which needs no download. auto: ArcFace's r50 if "
+                            "its file is there, otherwise dlib's.")
+    group.add_argument("--net_recog_path", type=Path, default=None,
+                       help="The file with the weights of the ArcFace network. Without this option it is "
+                            f"{RECOGNITION_PATH} in checkpoints_dir.")
     group.add_argument("--save", type=output_names, default="png,obj,mat", metavar="LIST",
                        help="What is written: a list of these names, with commas between them. png: a picture of the "
                             "crop, the face over it, and landmarks. obj: the mesh with vertex colours. mat: the "
@@ -99,7 +110,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     elif given := [name for name in CHANGES if getattr(options, f"{name}_from")]:
         parser.error(f"--{given[0]}_from changes faces of --coeffs: add --coeffs=FILE")
     elif options.epoch == "0" and not options.fit_iters:
-        parser.error("--epoch=0 uses no network and starts from the mean face: add --fit_iters=100 to fit it to the "
+        parser.error("--epoch=0 uses no network and starts from the mean face: add --fit_iters=12 to fit it to the "
                      "photos, or name a checkpoint with --name and --epoch")
     return options
 
@@ -111,5 +122,5 @@ def check_coeffs(parser: Parser, options: argparse.Namespace):
     if others := sorted(set(options.save) - set(OUTPUTS_OF_COEFFICIENTS)):
         parser.error(f"--save={','.join(others)} needs the photo, and --coeffs has none: list some of "
                      f"{', '.join(OUTPUTS_OF_COEFFICIENTS)}")
-    if options.img_folder != parser.get_default("img_folder") or options.fit_iters:
-        parser.error("--coeffs draws faces from coefficients: leave out --img_folder and --fit_iters")
+    if options.img_folder != parser.get_default("img_folder") or options.fit_iters or options.fit_color:
+        parser.error("--coeffs draws faces from coefficients: leave out --img_folder, --fit_iters and --fit_color")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from options.common import (
     RECOGNITION_NETWORKS,
+    RECOGNITION_PATH,
     Parser,
     above_zero,
     add_base_options,
@@ -18,8 +19,6 @@ from options.common import (
     parse_arguments,
     positive,
 )
-
-RECOGNITION_PATH = Path("recog_model/ms1mv3_arcface_r50_fp16/backbone.pth")   # in checkpoints_dir
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

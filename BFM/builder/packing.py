@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 from .mesh import edges_of
 
 ALBEDO_STEP = .08                           # grey levels between two stored values of the albedo basis
+PHOTO_ALBEDO_STEP = .25                     # the same of an albedo that is learned from photos, which has more detail
 
 
 def inner_face(points, surface):
@@ -79,24 +80,46 @@ def pack(path, surface, identity, expression, albedo):
 
     Raises ValueError if the albedo basis does not fit into 16 bits.
     """
-    steps = np.round(albedo.basis.reshape(len(albedo.basis), -1) / ALBEDO_STEP)
-    if np.abs(steps).max() > 16000:
-        raise ValueError('the albedo basis does not fit in 16 bits: raise ALBEDO_STEP')
-    order = morton_order(identity.mean)
-    change = np.diff(steps[order].astype(np.int16), axis=0, prepend=np.int16(0))
-    # the values of one component lie together, since they are alike
-    raw = np.ascontiguousarray(change.T).view(np.uint8).reshape(change.shape[1], -1, 2)
     operator = surface.operator
     np.savez_compressed(
         path, operator_data=operator.data.astype(np.float32),
         operator_indices=operator.indices.astype(np.int16), operator_indptr=operator.indptr.astype(np.int32),
         id_basis=identity.basis.astype(np.float16), exp_basis=expression.basis.astype(np.float16),
-        meanshape=identity.mean.astype(np.float32), meantex=np.round(albedo.mean * 64).astype(np.uint16),
-        albedo_low=raw[..., 0].copy(), albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32),
-        albedo_step=np.float32(ALBEDO_STEP), triangles=surface.triangles.astype(np.int32),
+        meanshape=identity.mean.astype(np.float32),
+        **albedo_arrays(albedo.mean, albedo.basis.reshape(len(albedo.basis), -1), ALBEDO_STEP, identity.mean),
+        triangles=surface.triangles.astype(np.int32),
         keypoints=surface.keypoints.astype(np.int32),
         front=np.nonzero(inner_face(identity.mean, surface))[0].astype(np.int32),
         skin=plain_skin(surface, albedo.face))
+
+
+def albedo_arrays(mean, basis, step, points):
+    """The arrays of the file that hold the albedo, see `pack`.
+
+    mean: (N, 3) grey levels 0..255. basis: (N, 3 * 80) or (3N, 80) grey levels. step: grey levels between two stored
+    values of the basis. points: (N, 3) the mean face.
+    Raises ValueError if the basis does not fit into 16 bits.
+    """
+    steps = np.round(basis.reshape(len(mean), -1) / step)
+    if np.abs(steps).max() > 16000:
+        raise ValueError('the albedo basis does not fit in 16 bits: raise the step')
+    order = morton_order(points)
+    change = np.diff(steps[order].astype(np.int16), axis=0, prepend=np.int16(0))
+    # the values of one component lie together, since they are alike
+    raw = np.ascontiguousarray(change.T).view(np.uint8).reshape(change.shape[1], -1, 2)
+    return dict(meantex=np.round(mean * 64).clip(0).astype(np.uint16), albedo_low=raw[..., 0].copy(),
+                albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32), albedo_step=np.float32(step))
+
+
+def pack_albedo(source, path, mean, basis):
+    """Writes the model in the file `source` to `path`, with another albedo.
+
+    mean: (N, 3) grey levels 0..255. basis: (3N, 80) grey levels.
+    """
+    with np.load(source) as packed:
+        arrays = {name: packed[name] for name in packed.files}
+    arrays |= albedo_arrays(mean, basis, PHOTO_ALBEDO_STEP, arrays['meanshape'])
+    np.savez_compressed(path, **arrays)
 
 
 def reference_sample(path, surface, identity, expression, albedo, rng, vertices=40):

@@ -116,7 +116,7 @@ def main():
         done = [photo for photo in photos if (results / f"{photo.stem}.mat").exists()]
         scores = [score(results, photo) for photo in done]
         if arguments.tones:
-            angles = tones(reconstruct(source, work / "fits", ["--epoch=0", "--fit_iters=100"]), done)
+            angles = tones(reconstruct(source, work / "fits", ["--epoch=0", "--fit_iters=12"]), done)
     print(f"{len(done)} of {len(photos)} photos, {seconds / len(photos):.2f} s per photo, start included")
     for name in scores[0]:
         values = np.array([each[name] for each in scores])

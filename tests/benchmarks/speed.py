@@ -45,7 +45,7 @@ def main():
     photos = list_photos(options.folder)
     network = Regressor(options.net_recon).eval()   # as PyTorch builds it
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
-    reconstructor = Reconstructor(model, MeshRenderer(), copy.deepcopy(network), 0, torch.device("cpu"))
+    reconstructor = Reconstructor(model, MeshRenderer(), copy.deepcopy(network), None, 0, torch.device("cpu"))
 
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary)

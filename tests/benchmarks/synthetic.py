@@ -1,6 +1,6 @@
 """Measures how close the fit comes to a known shape.
 
-    python tests/benchmarks/synthetic.py [--faces 16] [--fit_iters 100]
+    python tests/benchmarks/synthetic.py [--faces 16] [--fit_iters 12]
 
 Renders random faces of the open face model and fits the model to these pictures, starting from the mean face. Prints
 the mean distance between the vertices and the true ones, in mm after a similarity alignment: of the mean face, of the
@@ -25,6 +25,7 @@ from models.coefficients import SIZE, SLICES, split  # noqa: E402
 from models.coordinates import flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.fitting import Fitter  # noqa: E402
 from models.landmarks import five_points  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
@@ -53,7 +54,7 @@ def error_after_alignment(found: np.ndarray, ground_truth: np.ndarray) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=16, help="number of random faces")
-    parser.add_argument("--fit_iters", type=int, default=100, help="steps of the fit")
+    parser.add_argument("--fit_iters", type=int, default=12, help="steps of the fit")
     options = parser.parse_args()
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     renderer = MeshRenderer()
@@ -67,7 +68,8 @@ def main():
     faces = [align_face(Path(), str(i), str(i), np.ascontiguousarray(picture),
                         FacePoints(five_points(flip_y(landmarks, 224)), given=True), detector)
              for i, (picture, landmarks) in enumerate(zip(pictures, points, strict=True))]
-    reconstructor = Reconstructor(model, renderer, None, options.fit_iters, torch.device("cpu"))
+    fitter = Fitter(model, renderer)
+    reconstructor = Reconstructor(model, renderer, None, fitter, options.fit_iters, torch.device("cpu"))
     with_true_landmarks = [
         replace(each, landmarks=photo_to_crop(landmarks, each.trans_params))
         for each, landmarks in zip(faces, points, strict=True)]

@@ -40,7 +40,7 @@ def test_it_reconstructs_the_examples_with_its_own_face_model(run_script, checkp
 
 def test_a_short_fit_from_it_makes_colours_better(run_script, checkpoints):
     errors = []
-    for options in ([], ["--fit_iters=20"]):
+    for options in ([], ["--fit_iters=8"]):
         run = run_script("test.py", "--name=open_face", "--epoch=20", f"--checkpoints_dir={checkpoints}", *options)
         assert run.returncode == 0, run.stderr
         results = checkpoints / "open_face" / "results" / "examples" / "epoch_20_000000"

@@ -108,7 +108,7 @@ def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkp
 def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
     """Without detections: the face is found, fitted from the mean face, and mapped back from the crop to the photo."""
     shutil.rmtree(photos / "detections")
-    done, results = reconstruct(photos, "--fit_iters=25", name="fit", epoch=0)
+    done, results = reconstruct(photos, "--fit_iters=10", name="fit", epoch=0)
     assert done.returncode == 0, done.stderr
     mat = loadmat(results / "astronaut.mat")
     in_photo = crop_to_photo(flip_y(mat["lm68"][0], 224), mat["trans_params"][0])
@@ -253,7 +253,7 @@ def test_finished_results_stay_when_the_gpu_runs_out_of_memory(face_model, tmp_p
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return torch.zeros(len(photos), 257)
 
-    reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), 0, torch.device("cpu"))
+    reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), None, 0, torch.device("cpu"))
     with pytest.raises(InputError, match="--batch_size.*out of memory"):
         writer = FaceWriter(tmp_path, parse([]).save, OutputSettings(face_model, Origin(), read_photo), threads=1)
         reconstruct_photos(PhotoFolder(list_photos(EXAMPLES)), reconstructor, writer, batch_size=1, workers=0,

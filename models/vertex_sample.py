@@ -1,0 +1,86 @@
+"""Some of a face model's vertices, for computations that need only a few of them."""
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import nn
+from torch.nn.functional import normalize
+
+from models.face_model import FaceModel
+from models.simplification import choose_vertices, simplify
+
+
+class VertexSample(nn.Module):
+    """Some of a face model's vertices, spread over the surface, and how coefficients change them.
+
+    triangles: of the simplified mesh whose vertices are chosen; there are half as many vertices V.
+    """
+
+    def __init__(self, face_model: FaceModel, triangles: int):
+        super().__init__()
+        device = face_model.mean_shape.device
+        self.drawn = simplify(face_model, triangles)   # draws what hides what
+        chosen = torch.from_numpy(choose_vertices(face_model, triangles)[0]).to(device)
+        around, corners, exists = _triangles_around(face_model, chosen)
+        mean, base = coordinate_rows(face_model.mean_shape, around), coordinate_rows(face_model.shape_base, around)
+
+        def normals(shape: torch.Tensor) -> torch.Tensor:
+            return _normals(shape.view(1, -1, 3), corners, exists)[0]
+
+        def change(direction: torch.Tensor) -> torch.Tensor:
+            return torch.func.jvp(normals, (mean,), (direction,))[1]
+
+        albedo_base = coordinate_rows(face_model.tex_base, chosen)
+        moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
+        turns = torch.func.vmap(change, chunk_size=16)(base)
+        buffers = {
+            "corners": corners, "exists": exists, "mean_around": mean, "base_around": base,
+            "mean_shape": coordinate_rows(face_model.mean_shape, chosen).view(-1, 3),
+            "shape_base": coordinate_rows(face_model.shape_base, chosen),
+            # (V, 6, 144): change of the unit normal, at the mean face, and of the position
+            "changes": torch.cat([turns, moves], 2).permute(1, 2, 0).contiguous(),
+            "mean_albedo": coordinate_rows(face_model.mean_tex, chosen).view(-1, 3) / 255,
+            "albedo_base": albedo_base.view(80, -1, 3).permute(1, 2, 0).contiguous() / 255,
+            "area": _areas(face_model, chosen),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(name, values, persistent=False)
+
+    def shape_and_normals(self, shape_coeffs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unposed positions (B, V, 3) and unit normals (B, V, 3) for identity and expression (B, 144)."""
+        positions = (self.mean_shape.ravel() + shape_coeffs @ self.shape_base).view(len(shape_coeffs), -1, 3)
+        around = (self.mean_around + shape_coeffs @ self.base_around).view(len(shape_coeffs), -1, 3)
+        return positions, _normals(around, self.corners, self.exists)
+
+
+def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
+    """The coordinates (..., 3V) of some vertices (V,) from those of all (..., 3N)."""
+    return values[..., (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()].contiguous()
+
+
+def _triangles_around(face_model: FaceModel, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The corners of the triangles round the chosen vertices.
+
+    Returns their vertices (U,), the places in that list of the corners (V, 8, 3), and whether there is such a triangle
+    (V, 8, 1) 0 or 1: vertices have fewer than eight.
+    """
+    triangles = face_model.point_buf[chosen].long()
+    exists = triangles < len(face_model.tri)
+    corners = face_model.tri.long()[triangles.clamp(max=len(face_model.tri) - 1)]
+    around, places = corners.unique(return_inverse=True)
+    return around, places, exists[..., None].float()
+
+
+def _normals(positions: torch.Tensor, corners: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
+    """Unit normals (B, V, 3), as models.vertex_normals computes them, from positions (B, U, 3) of the corners."""
+    first, second, third = positions[:, corners].unbind(3)
+    unit = normalize(torch.linalg.cross(first - second, second - third), dim=-1)
+    return normalize((exists * unit).sum(2), dim=-1)
+
+
+def _areas(face_model: FaceModel, chosen: torch.Tensor) -> torch.Tensor:
+    """The area of the mean face (V,), square decimetres, that lies nearest to each chosen vertex."""
+    points, tri = face_model.mean_shape.view(-1, 3).cpu().numpy(), face_model.tri.cpu().numpy()
+    corners = points[tri]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    nearest = cKDTree(points[chosen.cpu().numpy()]).query(corners.mean(1))[1]
+    return torch.from_numpy(np.bincount(nearest, areas, len(chosen)).astype(np.float32)).to(chosen.device)
