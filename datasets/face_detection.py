@@ -27,6 +27,11 @@ class FaceDetector(Protocol):
         """
 
 
+def landmarks_found(photo: np.ndarray) -> list[np.ndarray]:
+    """The landmarks (68, 2) px, y down, of each face that MediaPipe's networks find in a photo (H, W, 3) uint8 RGB."""
+    return [face.landmarks for face in MediapipeDetector().detect(photo)]
+
+
 def face_detector(name: str) -> FaceDetector:
     """The detector of that name in DETECTORS. It loads its models when they are first needed, in each process."""
     return DETECTORS[name]()

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from datasets.alignment import align
-from datasets.face_detection import FaceDetector, face_detector
+from datasets.face_detection import FaceDetector, face_detector, landmarks_found
 from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.point_checks import check_points
 from datasets.skin_mask import skin_posterior
@@ -55,7 +55,7 @@ class FaceFinder:
             points = np.asarray(points, float)
             if points.shape not in ((5, 2), (68, 2)):
                 raise InputError(f"{name}: points must have the shape (5, 2) or (68, 2), not {points.shape}")
-            points, _ = check_points(points, name, photo.shape[1::-1])
+            points, _ = check_points(points, name, photo.shape[1::-1], lambda: landmarks_found(photo))
             face = FacePoints(points, given=True)
         return align_face(Path(name), name, name, photo, face, self.landmark_detector if for_fit else None)
 

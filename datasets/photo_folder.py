@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datasets.alignment import points_outside, share_outside
-from datasets.face_detection import FaceDetector, face_detector
+from datasets.face_detection import FaceDetector, face_detector, landmarks_found
 from datasets.face_finder import FacePoints, align_face
 from datasets.face_points import DETECTIONS, points_file, read_points
 from datasets.frozen_landmarks import landmark_detector
@@ -133,7 +133,7 @@ def find_faces(path: Path, photo: np.ndarray, detector: FaceDetector,
     if given and not all_faces:
         size = photo.shape[1], photo.shape[0]
         points, selection = read_points(given, lambda: size)
-        points, correction = check_points(points, given, size)
+        points, correction = check_points(points, given, size, lambda: landmarks_found(photo))
         return [FacePoints(points, given=True)], "; ".join(filter(None, (selection, correction)))
     found = [FacePoints(face.landmarks, given=False, mesh=face.mesh) for face in detector.detect(photo, all_faces)]
     if not found:

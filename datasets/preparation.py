@@ -7,11 +7,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from datasets.alignment import find_crop, points_outside, share_outside
-from datasets.face_detection import face_detector
+from datasets.face_detection import face_detector, landmarks_found
 from datasets.face_finder import find_landmarks
 from datasets.frozen_landmarks import landmark_detector
 from datasets.photo_folder import find_faces, problem_and_remark
 from datasets.photos import read_photo
+from datasets.point_checks import check_points
 from datasets.preparation_masks import check_provided_mask, checksum, photo_has_changed, read_origin, write_mask
 from datasets.preparation_plan import FileNames, mesh_path, sample_paths
 from datasets.training_photos import SamplePaths, read_landmarks
@@ -85,7 +86,9 @@ class PhotoPreparer(Dataset):
         keep_mask = mask_is_provided or (paths.mask.exists() and keep_landmarks and not is_out_of_date)
 
         if keep_landmarks:
-            check_face(photo, read_landmarks(paths.landmarks, paths.photo), paths.landmarks)
+            landmarks = read_landmarks(paths.landmarks, paths.photo)
+            check_points(landmarks, paths.landmarks, photo.shape[1::-1], lambda: landmarks_found(photo))
+            check_face(photo, landmarks, paths.landmarks)
         if mask_is_provided:
             check_provided_mask(paths.mask, photo)
         if keep_landmarks and keep_mask:

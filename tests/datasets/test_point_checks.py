@@ -1,14 +1,17 @@
 """Points that people bring: the right ones pass, the wrong ones are refused with the true cause."""
 import functools
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+from datasets.face_detection import landmarks_found
 from datasets.face_pose import fit_pose
+from datasets.photos import read_photo
 from datasets.point_checks import check_points, check_points_inside
 from models.landmarks import MIRRORED_LANDMARKS, STANDARD_LANDMARKS, five_points
-from tests.helpers import ROOT
+from tests.helpers import EXAMPLES, ROOT
 from util.files import InputError
 
 SIZE = 400, 500   # of the photo, px
@@ -166,6 +169,23 @@ def test_the_photo_tells_an_upside_down_face_with_exchanged_sides_from_y_up():
     assert np.array_equal(checked, points) and "put right" in remark
     with pytest.raises(InputError, match="y counts up .*or the face is upside down, and left and right are exchanged"):
         check_points(points[EXCHANGED], "a.txt", SIZE)
+
+
+@pytest.mark.parametrize("change, cause", [
+    (lambda p, size: p, ""),
+    (lambda p, size: p / 2, "multiplied by about 2: give them in pixels of this photo"),
+    (lambda p, size: p * (1, -1) + (0, size[1] - 1), "y counts up from the lower edge"),
+    (lambda p, size: p[[2, 0, 1, 3, 4]], "in the order nose tip, left eye, right eye"),
+])
+@pytest.mark.parametrize("turns", [0, 2], ids=["upright", "upside down"])
+def test_points_of_an_example_photo(change, cause, turns):
+    photo = np.ascontiguousarray(np.rot90(read_photo(EXAMPLES / "astronaut.png"), turns))
+    size = photo.shape[1::-1]
+    points = np.loadtxt(EXAMPLES / "detections" / "astronaut.txt")
+    points = np.subtract(size, 1) - points if turns else points
+    with pytest.raises(InputError, match=cause) if cause else nullcontext():
+        checked, remark = check_points(change(points, size), "a.txt", size, lambda: landmarks_found(photo))
+        assert np.array_equal(checked, points) and remark == ""
 
 
 def test_points_outside_the_photo_are_refused():
