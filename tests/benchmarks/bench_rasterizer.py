@@ -83,7 +83,7 @@ def opencv(cv2, vertices, tri, color, size):
     return image
 
 
-def milliseconds(function, images, device, seconds=2.0):
+def milliseconds(function, images, device, seconds):
     """Returns the median time per image: CPU time of the process with one CPU thread, otherwise wall time."""
     clock = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     function()
@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 512], help="image sizes in pixels")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="batch sizes")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for each number")
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
@@ -143,7 +144,7 @@ def main():
     for size in options.sizes:
         for batch in options.batches:
             def measure(function, *arguments, images=batch):
-                return milliseconds(functools.partial(function, *arguments), images, device)
+                return milliseconds(functools.partial(function, *arguments), images, device, options.seconds)
 
             batched = pos.expand(batch, -1, -1).contiguous()
             scene = batched, tri, color.expand(batch, -1, -1).contiguous(), size

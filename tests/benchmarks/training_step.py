@@ -1,6 +1,6 @@
 """Measures a training step and its parts, and compares it with the forward and backward passes of its networks alone.
 
-    python tests/benchmarks/training_step.py [--net_recon resnet50] [--batch_size 32] [--threads 1] [--repeat 3]
+    python tests/benchmarks/training_step.py [--net_recon resnet50] [--batch_size 32] [--amp bf16] [--threads 1]
 
 Trains on rendered faces, with dlib's recognition network, on the first GPU, or on the CPU if there is none. Prints the
 medians of the seconds.
@@ -32,6 +32,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--net_recon", default="resnet50")
     parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--amp", default="off", choices=["off", "bf16"])
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
@@ -40,10 +42,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         arguments = [f"--net_recon={options.net_recon}", f"--batch_size={options.batch_size}",
                      f"--bfm_folder={ROOT / 'BFM'}", f"--checkpoints_dir={folder}", "--net_recog=dlib",
-                     "--dataset_mode=synthetic", "--flist_val=none"]
+                     "--dataset_mode=synthetic", "--flist_val=none", f"--image_size={options.image_size}",
+                     f"--amp={options.amp}", "--init_path="]
         step = build_trainer(parse(arguments), Processes(choose_device(None))).train_step
     objective, regressor = step.objective, step.state.network
-    faces = SyntheticFaces(objective.face_model, objective.renderer, seed=0)
+    faces = SyntheticFaces(objective.face_model, objective.renderer, seed=0, size=options.image_size)
     batch = faces.batch(0, options.batch_size)
     coeffs = batch.ground_truth.clone().requires_grad_()
     batch = dataclasses.replace(batch, ground_truth=batch.ground_truth[:0])   # as a batch of photos
@@ -53,14 +56,21 @@ def main():
     vertices, color = (x.clone().requires_grad_() for x in (face.vertices, face.color))
     image = photos.clone().requires_grad_()
 
+    def mixed_precision():
+        return torch.autocast(photos.device.type, torch.bfloat16, enabled=options.amp == "bf16")
+
     def network():
         regressor.train()
-        regressor(photos).sum().backward()
+        with mixed_precision():
+            coefficients = regressor(photos)
+        coefficients.sum().backward()
 
     def recognition():
-        with torch.no_grad():
-            objective.recognition(photos, batch.landmarks)
-        objective.recognition(image, batch.landmarks).sum().backward()
+        with mixed_precision():
+            with torch.no_grad():
+                objective.recognition(photos, batch.landmarks)
+            embedding = objective.recognition(image, batch.landmarks)
+        embedding.sum().backward()
 
     def face_model():
         found = model(coeffs)
