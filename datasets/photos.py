@@ -51,7 +51,8 @@ def list_photos(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.exists():
-        raise InputError(f"the photo folder {folder} does not exist (looked in {Path.cwd()})")
+        advice = ". Patterns are not replaced here: give a folder" * any(sign in str(folder) for sign in "*?[")
+        raise InputError(f"the photo folder {folder} does not exist (looked in {Path.cwd()}){advice}")
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
     photos = photos_in(folder)

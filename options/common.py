@@ -1,6 +1,7 @@
 """The options that test.py and train.py share, and the types of option values."""
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,9 +45,17 @@ from_zero = _number("a finite number from 0", lambda value: 0 <= value < math.in
 below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 
 
+def path(text: str) -> Path:
+    """Returns the path. A ~ at its beginning is the user's home, which a shell does not replace in --option=~/x."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:   # ~name of a user who does not exist
+        return Path(text)
+
+
 def path_or_empty(text: str) -> Path | str:
     """Returns the path. An empty text stays empty, since Path("") would be the current folder."""
-    return Path(text) if text else ""
+    return path(text) if text else ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +65,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
 
     def error(self, message: str):
+        if message.startswith("unrecognized arguments") and any(Path(word).exists() for word in message.split()):
+            message += ": did the shell replace a pattern such as *.jpg by several names? Give their folder instead"
+        if os.environ.get("RANK", "0") != "0":
+            self.exit(2)   # all processes of torchrun get the same options: the first one prints the error
         self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")   # argparse adds the usage, which is long
 
     def hide(self, *names: str):
@@ -92,7 +105,7 @@ def add_base_options(parser: Parser):
     group.add_argument("--gpu_ids", default=None,
                        help="The GPUs by number, as in 0 or 0,1; several GPUs share the work. -1 computes on the CPU. "
                             "Without this option the first GPU is used, or the CPU if there is no GPU.")
-    group.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"),
+    group.add_argument("--checkpoints_dir", type=path, default=Path("checkpoints"),
                        help="The folder of all experiments.")
     group.add_argument("--epoch", default="latest",
                        help="Which checkpoint of the experiment is used: epoch_<epoch>.pth. In train.py, latest is the "
@@ -126,7 +139,7 @@ def add_model_options(parser: Parser):
                             "this option it is init_model/<net_recon>-*.pth in checkpoints_dir, if there is one "
                             "(as resnet50-0676ba61.pth). Empty, as --init_path=, starts from random weights.")
     add_flag(group, "--use_last_fc", False, "A new network gets one fully connected layer instead of seven heads.")
-    group.add_argument("--bfm_folder", type=Path, default=Path("BFM"), help="The folder of face models.")
+    group.add_argument("--bfm_folder", type=path, default=Path("BFM"), help="The folder of face models.")
     group.add_argument("--bfm_model", default=None,
                        help="The file name of the face model in bfm_folder. Without this option it is the first of "
                             "these that applies: (1) with a checkpoint, the face model that its network was trained "

@@ -13,6 +13,7 @@ from options.common import (
     add_model_options,
     natural,
     parse_arguments,
+    path,
     positive,
 )
 
@@ -46,7 +47,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_base_options(parser)
     add_model_options(parser)
     group = parser.add_argument_group("test")
-    group.add_argument("--img_folder", type=Path, default=Path("datasets/examples"),
+    group.add_argument("--img_folder", type=path, default=Path("datasets/examples"),
                        help="The photos: a folder of photos, a single photo, or a list of photos. detections/<photo>"
                             ".txt beside a photo may hold the five points of the face (eyes, nose tip, mouth corners: "
                             "x y in px, y down) or its 68 landmarks. Without such a file, the largest face that is "
@@ -57,7 +58,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
              "Takes the photos in all folders inside img_folder too. Results keep the path of each photo relative to "
              "img_folder. Left out are hidden folders, folders of results, and folders named detections, landmarks, "
              "mask or vis, which belong to the photos beside them.")
-    group.add_argument("--results_dir", type=Path, default=None,
+    group.add_argument("--results_dir", type=path, default=None,
                        help="The folder of the results. Without this option it is "
                             "checkpoints_dir/<name>/results/<folder>/epoch_<epoch>_000000. If the results of another "
                             "folder of the same name are there, the name of the folder above is put before <folder>.")
@@ -74,7 +75,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="The recognition network by which --fit_iters makes each face look like the same person as "
                             "the photo: an ArcFace network, or dlib's, which needs no download. auto: ArcFace's r50 if "
                             "its file is there, otherwise dlib's.")
-    group.add_argument("--net_recog_path", type=Path, default=None,
+    group.add_argument("--net_recog_path", type=path, default=None,
                        help="The file with the weights of the ArcFace network. Without this option it is "
                             f"{RECOGNITION_PATH} in checkpoints_dir.")
     group.add_argument("--save", type=output_names, default="png,obj,mat", metavar="LIST",
@@ -90,11 +91,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_flag(group, "--frontal", False,
              "Meshes face along z, at the origin, and not as in the photo. Pictures stay as they are.")
     add_flag(group, "--neutral", False, "Meshes have no expression. Pictures stay as they are.")
-    group.add_argument("--coeffs", type=Path, nargs="+", metavar="FILE",
+    group.add_argument("--coeffs", type=path, nargs="+", metavar="FILE",
                        help="Draws faces and writes meshes from files of coefficients that --save=coeffs has written, "
                             "not from photos. Their numbers may be edited. Needs --results_dir.")
     for name, what in CHANGES.items():
-        group.add_argument(f"--{name}_from", type=Path, metavar="FILE",
+        group.add_argument(f"--{name}_from", type=path, metavar="FILE",
                            help=f"With --coeffs: all faces get the {what} of this file of coefficients.")
     add_detector(group)
     group.add_argument("--batch_size", type=positive, default=8, help="How many faces are computed at once.")

@@ -17,6 +17,7 @@ from options.common import (
     from_zero,
     natural,
     parse_arguments,
+    path,
     positive,
 )
 
@@ -41,12 +42,12 @@ def _add_data_options(parser: Parser):
     group.add_argument("--dataset_mode", default="flist", choices=["flist", "synthetic", "mixed"],
                        help="flist trains on the photos of the datalist. synthetic trains on rendered faces, whose "
                             "coefficients are known. mixed takes half of each batch from each.")
-    group.add_argument("--data_root", type=Path, default=Path(),
+    group.add_argument("--data_root", type=path, default=Path(),
                        help="The folder that relative paths in datalists start from.")
-    group.add_argument("--flist", type=Path, default=Path("datalist/train/masks.txt"),
+    group.add_argument("--flist", type=path, default=Path("datalist/train/masks.txt"),
                        help="The list of the masks, one path a line. The lists images.txt and landmarks.txt in the "
                             "same folder are read too, if they exist.")
-    group.add_argument("--flist_val", type=Path, default=Path("datalist/val/masks.txt"),
+    group.add_argument("--flist_val", type=path, default=Path("datalist/val/masks.txt"),
                        help="The list of the validation photos, as --flist. none trains without validation.")
     group.add_argument("--batch_size", type=positive, default=32,
                        help="The number of samples of a training step, of all processes together.")
@@ -123,7 +124,7 @@ def _add_loss_options(parser: Parser):
     group.add_argument("--net_recog", default="r50", choices=RECOGNITION_NETWORKS,
                        help="The recognition network of the identity loss: an ArcFace network, or dlib's, which needs "
                             "no download.")
-    group.add_argument("--net_recog_path", type=Path, default=None,
+    group.add_argument("--net_recog_path", type=path, default=None,
                        help="The file with the weights of the ArcFace network. Without this option it is "
                             f"{RECOGNITION_PATH} in checkpoints_dir.")
     add_flag(group, "--use_crop_face", True,

@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from util.files import InputError
 
 # The signals that stop a program in an orderly way. Windows has no SIGHUP, which a terminal sends when it is closed.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+WAIT_FOR_FIRST = 10    # seconds: an error that the first process has not met by then is one of this process
 CLOSED_PIPE = 128 + 13   # the exit status of a program that SIGPIPE has ended
 
 
@@ -20,18 +22,23 @@ def run_command(command: Callable[[], int], verbose: bool) -> int:
     """Returns the exit status of a program: what `command` returns, 2 after InputError or OSError, 128 + n after one of
     STOP_SIGNALS with the number n, for example 130 after Ctrl-C.
 
-    The message of the error is printed. If verbose, its traceback is printed before.
+    The message of the error is printed. If verbose, its traceback is printed before. An error that all processes of
+    torchrun meet is printed by the first one only: the others wait, and torchrun ends them meanwhile.
     """
+    is_first = os.environ.get("RANK", "0") == "0"
     try:
         with handle_stop_signals(_interrupt):
             return command()
     except (InputError, OSError) as error:   # OSError: a full disk, mostly
+        if not is_first:
+            time.sleep(WAIT_FOR_FIRST)
         if verbose:
             traceback.print_exc()
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"{Path(sys.argv[0]).name}: stopped; what it has written stays", file=sys.stderr)
+        if is_first:
+            print(f"{Path(sys.argv[0]).name}: stopped; what it has written stays", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
 

@@ -61,6 +61,8 @@ def test_folders_without_photos_are_refused(tmp_path):
         list_photos(tmp_path / "empty")
     with pytest.raises(InputError, match="missing does not exist"):
         list_photos(tmp_path / "missing")
+    with pytest.raises(InputError, match="does not exist .*Patterns are not replaced here"):
+        list_photos(tmp_path / "*.jpg")
     with pytest.raises(InputError, match="not a folder"):
         (tmp_path / "file.png").write_bytes(b"")
         list_photos(tmp_path / "file.png")

@@ -1,12 +1,13 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from models import recognition, regressor
 from models.outputs.table import OUTPUTS, choose_outputs
-from options import common, testing, training
+from options import common, preparation, testing, training
 from tests.helpers import ROOT
 from util.files import InputError
 
@@ -40,6 +41,30 @@ def test_options_are_parsed_without_loading_pytorch():
 def test_the_suffix_takes_the_values_of_options():
     for parse in (testing.parse, training.parse):
         assert parse(["--name=a", "--suffix={epoch}_{focal:g}", "--epoch=3"]).name == "a_3_1015"
+
+
+def test_a_tilde_is_the_home_of_the_user():
+    home = Path.home()
+    assert testing.parse(["--img_folder=~/photos"]).img_folder == home / "photos"
+    assert training.parse(["--flist=~/list.txt", "--init_path="]).flist == home / "list.txt"
+    assert preparation.parse(["--img_folder", "~/a", "b"]).img_folder == [home / "a", Path("b")]
+    assert testing.parse(["--img_folder=~nobody-of-this-name/x"]).img_folder == Path("~nobody-of-this-name/x")
+
+
+def test_names_that_the_shell_has_put_in_the_place_of_a_pattern_are_explained(tmp_path, capsys):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit):
+        testing.parse(["--img_folder", *map(str, sorted(tmp_path.iterdir()))])
+    assert "replace a pattern such as *.jpg" in capsys.readouterr().err
+
+
+def test_only_the_first_process_of_torchrun_reports_wrong_options(monkeypatch, capsys):
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit, match="2"):
+            testing.parse(["--no_such_option"])
+        assert ("no_such_option" in capsys.readouterr().err) == (rank == "0")
 
 
 def test_whole_numbers_may_have_a_point():

@@ -95,3 +95,21 @@ def test_a_closed_pipe_ends_the_program_quietly(code, stream):
         os.close(writer)
     assert run.returncode == CLOSED_PIPE
     assert not getattr(run, other)
+
+
+def test_an_error_that_all_processes_of_torchrun_meet_is_printed_once(tmp_path):
+    script = tmp_path / "fail.py"
+    script.write_text("""
+import sys
+from util.command import run_command
+from util.files import InputError
+
+def fail():
+    raise InputError("no photos")
+
+sys.exit(run_command(fail, verbose=False))
+""")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3", script]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True)
+    assert run.returncode
+    assert run.stderr.count("fail.py: no photos") == 1
