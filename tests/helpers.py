@@ -22,6 +22,10 @@ GOLDEN = ROOT / "tests" / "golden"
 EXAMPLES = ROOT / "datasets" / "examples"
 CPU = Processes(torch.device("cpu"))
 
+# For tests of what a system lacks
+not_on_windows = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals and limits of processes")
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks processes up in /proc")
+
 
 def filled(network: torch.nn.Module) -> torch.nn.Module:
     """Weights from the names of the parameters: the same everywhere, without a file."""

@@ -205,7 +205,7 @@ def test_a_detector_that_was_used_can_be_sent_to_another_process(mediapipe):
 def test_detection_in_worker_processes(mediapipe):
     photo = read_photo(EXAMPLES / "astronaut.png")
     here, = mediapipe.detect(photo)
-    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as workers:   # as a DataLoader starts them
+    with ProcessPoolExecutor(2, multiprocessing.get_context()) as workers:   # started as a DataLoader starts them
         for (there,) in workers.map(mediapipe.detect, [photo] * 4):
             np.testing.assert_allclose(there.landmarks, here.landmarks, atol=1e-3)
 

@@ -1,5 +1,4 @@
 """The Basel face model derived from its files, of which made-up ones take the place here."""
-import resource
 import shutil
 
 import numpy as np
@@ -8,7 +7,7 @@ from scipy.io import savemat
 
 from models.basel import EXPRESSION_VERTICES, VERTICES
 from models.face_model_files import load_face_model_data
-from tests.helpers import ROOT
+from tests.helpers import ROOT, not_on_windows
 from util.files import InputError
 
 FRONT = 200   # vertices of the made-up face
@@ -102,7 +101,9 @@ def test_it_is_kept_and_read_again(folder):
     assert (folder / DERIVED).stat().st_mtime_ns == time
 
 
+@not_on_windows
 def test_where_it_cannot_be_kept_it_is_used_nevertheless(folder):
+    import resource
     before = sorted(folder.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))   # as a full disk

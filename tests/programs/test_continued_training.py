@@ -1,5 +1,4 @@
 """A training that is stopped and continued, goes back to an earlier epoch, or starts from another network."""
-import resource
 import shutil
 import signal
 
@@ -10,7 +9,7 @@ from models.checkpoints import load_regressor
 from options import testing
 from options.training import parse
 from test import build_reconstructor
-from tests.helpers import CPU, ROOT, arguments, network_weights, start_python, wait_for
+from tests.helpers import CPU, ROOT, arguments, network_weights, not_on_windows, start_python, wait_for
 from train import build_trainer, train
 from util.files import InputError
 from util.locks import lock_folder
@@ -32,7 +31,9 @@ def test_a_killed_training_continues_as_if_it_had_never_stopped(photos, trained,
     assert all(torch.equal(undisturbed[key], resumed[key]) for key in undisturbed)
 
 
+@not_on_windows
 def test_a_full_disk_leaves_the_checkpoint_before(photos, trained, tmp_path):
+    import resource
     shutil.copytree(trained, tmp_path / "m")
     before = (tmp_path / "m" / "epoch_latest.pth").read_bytes()
     names = {path.name for path in (tmp_path / "m").iterdir()}
@@ -55,6 +56,7 @@ def test_a_broken_checkpoint_is_named(photos, trained, tmp_path):
         train(parse(arguments(photos, tmp_path, "--name=m")))
 
 
+@not_on_windows
 def test_a_signal_saves_and_stops(photos, tmp_path):
     run = start_python("train.py", *arguments(photos, tmp_path, "--name=m", "--n_epochs=1000", "--flist_val=none",
                                        "--save_epoch_freq=1000"))
@@ -154,6 +156,7 @@ def test_a_new_experiment_starts_from_the_network_of_another(photos, trained, tm
     assert (trainer.state.epoch, trainer.state.step) == (1, 0)
 
 
+@not_on_windows
 def test_a_training_that_went_back_is_continued_and_overwrites_nothing(photos, trained, tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(trained, folder)   # two epochs of three steps

@@ -17,7 +17,7 @@ from datasets.photos import read_photo
 from datasets.skin_mask import skin_mask
 from datasets.training_photos import read_datalist, read_sample
 from models.landmarks import five_points
-from tests.helpers import EXAMPLES, GOLDEN, ROOT, press_ctrl_c, wait_for
+from tests.helpers import EXAMPLES, GOLDEN, ROOT, linux_only, not_on_windows, press_ctrl_c, wait_for
 
 FACE = np.load(GOLDEN / "augment.npz")["lm_in"] * [1, -1] + [0, 223]   # (68, 2) px, y down, 147 px wide
 EXAMPLE = read_photo(EXAMPLES / "astronaut.png")   # (512, 512, 3)
@@ -459,6 +459,7 @@ def test_contact_sheets_of_photos_that_are_gone_go_and_other_pictures_stay(root,
     assert {path.name for path in sheet.parent.iterdir()} == {sheet.name, *others}
 
 
+@not_on_windows
 def test_ctrl_c_is_answered_in_a_line(root):
     folder = root / "photos"
     add_photo(folder, "0.png")
@@ -484,9 +485,9 @@ def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(root, prepare):
     process = start("--img_folder", "photos", "--num_threads=1")
     while len(masks()) < 20 and process.poll() is None:
         time.sleep(0.01)
+    assert process.poll() is None
     process.kill()
     process.communicate()
-    assert process.returncode == -signal.SIGKILL
     assert 20 <= len(masks()) < 400
     assert not (root / "datalist").exists()
     for mask in masks():
@@ -498,6 +499,7 @@ def test_killed_at_any_moment_it_leaves_whole_files_and_goes_on(root, prepare):
     assert not remnant.exists()
 
 
+@linux_only
 def test_a_worker_that_is_killed(root):
     """As the system does when memory runs out."""
     folder = root / "photos"

@@ -23,7 +23,17 @@ from models.regressor import Regressor
 from models.renderer import MeshRenderer
 from options.testing import parse
 from test import reconstruct_photos
-from tests.helpers import EXAMPLES, ROOT, color_error, crop_and_overlay, kill_readers, press_ctrl_c, wait_for
+from tests.helpers import (
+    EXAMPLES,
+    ROOT,
+    color_error,
+    crop_and_overlay,
+    kill_readers,
+    linux_only,
+    not_on_windows,
+    press_ctrl_c,
+    wait_for,
+)
 from util.files import InputError
 
 
@@ -291,12 +301,14 @@ def long_run(checkpoints, photos):
     return process, results
 
 
+@not_on_windows
 def test_ctrl_c_prints_one_line(long_run):
     process, results = long_run
     assert press_ctrl_c(process) == "test.py: stopped; what it has written stays"
     assert (results / "0.mat").exists()
 
 
+@linux_only
 def test_finished_results_stay_when_a_reader_is_killed(long_run):
     process, results = long_run
     kill_readers(process)

@@ -20,6 +20,7 @@ from tests.helpers import (
     ROOT,
     arguments,
     kill_readers,
+    linux_only,
     read_losses,
     start_python,
     wait_for,
@@ -68,6 +69,7 @@ def test_the_losses_of_a_photo_that_is_always_the_same_fall(photos, tmp_path):
         assert last < 0.7 * first
 
 
+@linux_only
 def test_a_reader_that_is_killed_is_reported_in_one_line(photos, tmp_path):
     (tmp_path / "list.txt").write_text("mask/03.png\n" * 4000)
     run = start_python("train.py", *arguments(photos, tmp_path, "--name=m", f"--flist={tmp_path / 'list.txt'}",
@@ -115,7 +117,7 @@ def two_hosts():
             subprocess.run(["ip", "netns", "del", host], check=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and iproute2")
+@pytest.mark.skipif(shutil.which("ip") is None or os.geteuid() != 0, reason="network namespaces need root and iproute2")
 def test_two_machines_train_as_one(photos, trained, tmp_path, two_hosts):
     runs = []
     for rank, host in enumerate(two_hosts):

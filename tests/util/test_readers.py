@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.helpers import start_python
+from tests.helpers import not_on_windows, start_python
 
 READ = """
 import os
@@ -35,7 +35,7 @@ raise SystemExit(run_command(read, verbose=False))
 """
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no such signals")
+@not_on_windows
 @pytest.mark.parametrize("name, status", [("SIGTERM", 128 + 15), ("SIGKILL", -9)])
 def test_readers_end_with_their_parent_however_it_ends(name, status):
     run = start_python("-c", READ)
