@@ -13,6 +13,7 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from options.common import located
 from options.preparation import parse
 from util.command import run_command, safe_output
 
@@ -52,8 +53,8 @@ def prepare_folders(options: argparse.Namespace) -> int:
                     print(folder.remark, file=sys.stderr)
         for folder in processes.gather(planned)[0]:
             share = folder.to_prepare[processes.rank::processes.size]
-            preparer = PhotoPreparer(folder.path, share, options.overwrite, options.checkpoints_dir / "lm_model",
-                                     options.detector, options.verbose)
+            preparer = PhotoPreparer(folder.path, share, options.overwrite,
+                                     located(options.checkpoints_dir, "lm_model"), options.detector, options.verbose)
             results = processes.gather(prepare_photos(preparer, processes.workers(options.num_threads),
                                                       options.verbose, quiet=not processes.is_first))
             for left_out, _ in results:

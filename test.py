@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from options.common import located
 from options.testing import parse
 from util.command import run_command, safe_output
 
@@ -85,7 +86,8 @@ def reconstruct_folder(options: Namespace) -> int:
             reconstruct = partial(draw_stored_faces, reconstructor)
         else:
             folder = PhotoFolder(share, reconstructor.fitter is not None, options.all_faces,
-                                 options.checkpoints_dir / "lm_model", options.detector, options.verbose, photos.root)
+                                 located(options.checkpoints_dir, "lm_model"), options.detector, options.verbose,
+                                 photos.root)
             reconstruct = reconstructor
         workers = processes.workers(options.num_threads)
         writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))

@@ -22,6 +22,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from options.common import located
 from options.training import parse
 from util.command import run_command, safe_output
 
@@ -123,7 +124,7 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
         network = checkpoints.build_regressor(checkpoint, start.path, options.net_recon)
     else:
         network = checkpoints.new_regressor(options.net_recon or "resnet50", options.use_last_fc, options.init_path,
-                                            options.checkpoints_dir, processes.say)
+                                            located(options.checkpoints_dir, "init_model"), processes.say)
     network.to(device, memory_format=torch.channels_last)
     if processes.size > 1:
         network = synchronise_batch_norm(network, device)

@@ -170,12 +170,12 @@ def load_checkpoint(path: Path) -> dict:
     return checkpoint
 
 
-def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None, checkpoints_dir: Path,
+def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None, init_folder: Path,
                   say: Callable[[str], None]) -> Regressor:
     """A network for a new training. Its backbone starts from ImageNet weights, that of dlib_resnet29 from dlib's.
 
-    init_path: file of the ImageNet weights. None takes those in checkpoints_dir/init_model, if there are any; "" takes
-        none. Without weights the backbone starts from random ones, drawn from PyTorch's random numbers.
+    init_path: file of the ImageNet weights. None takes those in init_folder, if there are any; "" takes none. Without
+        weights the backbone starts from random ones, drawn from PyTorch's random numbers.
     say: prints a line. Raises InputError.
     """
     network = Regressor(backbone, use_last_fc)
@@ -186,8 +186,8 @@ def new_regressor(backbone: str, use_last_fc: bool, init_path: Path | str | None
         init_from_dlib(network)
         return network
     if init_path is None:
-        weights = checkpoints_dir / Path(assets.IMAGENET.pattern).with_name(f"{backbone}-*.pth")
-        init_path = next(weights.parent.glob(weights.name), None)
+        weights = init_folder / f"{backbone}-*.pth"
+        init_path = next(init_folder.glob(weights.name), None)
         if init_path is None:
             say(f"{assets.IMAGENET.missing(weights)}, or name it with --init_path. The network starts from random "
                 "weights and needs many more photos")

@@ -53,6 +53,13 @@ def path(text: str) -> Path:
         return Path(text)
 
 
+def located(checkpoints_dir: Path, name: Path | str) -> Path:
+    """Returns the place of a file or folder that several experiments share, such as lm_model: in checkpoints_dir, or
+    in the folder `checkpoints`, where Deep3DFaceRecon expects it, if it is only there."""
+    own, usual = checkpoints_dir / name, Path("checkpoints", name)
+    return usual if usual.exists() and not own.exists() else own
+
+
 def path_or_empty(text: str) -> Path | str:
     """Returns the path. An empty text stays empty, since Path("") would be the current folder."""
     return path(text) if text else ""
@@ -136,8 +143,9 @@ def add_model_options(parser: Parser):
                             "training takes resnet50.")
     group.add_argument("--init_path", type=path_or_empty, default=None,
                        help="The file of ImageNet weights, from torchvision, that a new training starts from. Without "
-                            "this option it is init_model/<net_recon>-*.pth in checkpoints_dir, if there is one "
-                            "(as resnet50-0676ba61.pth). Empty, as --init_path=, starts from random weights.")
+                            "this option it is init_model/<net_recon>-*.pth in checkpoints_dir or in checkpoints, if "
+                            "there is one (as resnet50-0676ba61.pth). Empty, as --init_path=, starts from random "
+                            "weights.")
     add_flag(group, "--use_last_fc", False, "A new network gets one fully connected layer instead of seven heads.")
     group.add_argument("--bfm_folder", type=path, default=Path("BFM"), help="The folder of face models.")
     group.add_argument("--bfm_model", default=None,

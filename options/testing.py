@@ -11,6 +11,7 @@ from options.common import (
     add_detector,
     add_flag,
     add_model_options,
+    located,
     natural,
     parse_arguments,
     path,
@@ -77,7 +78,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "its file is there, otherwise dlib's.")
     group.add_argument("--net_recog_path", type=path, default=None,
                        help="The file with the weights of the ArcFace network. Without this option it is "
-                            f"{RECOGNITION_PATH} in checkpoints_dir.")
+                            f"{RECOGNITION_PATH} in checkpoints_dir or in checkpoints.")
     group.add_argument("--save", type=output_names, default="png,obj,mat", metavar="LIST",
                        help="What is written: a list of these names, with commas between them. png: a picture of the "
                             "crop, the face over it, and landmarks. obj: the mesh with vertex colours. mat: the "
@@ -106,6 +107,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--dataset_mode", default=None)
     parser.hide(*WITHOUT_EFFECT)
     options = parse_arguments(parser, arguments)
+    options.net_recog_path = options.net_recog_path or located(options.checkpoints_dir, RECOGNITION_PATH)
     if options.coeffs:
         check_coeffs(parser, options)
     elif given := [name for name in CHANGES if getattr(options, f"{name}_from")]:

@@ -15,6 +15,7 @@ from options.common import (
     below_one,
     count,
     from_zero,
+    located,
     natural,
     parse_arguments,
     path,
@@ -33,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     _add_schedule_options(parser)
     _add_loss_options(parser)
     options = parse_arguments(parser, arguments)
-    options.net_recog_path = options.net_recog_path or options.checkpoints_dir / RECOGNITION_PATH
+    options.net_recog_path = options.net_recog_path or located(options.checkpoints_dir, RECOGNITION_PATH)
     return options
 
 
@@ -126,7 +127,7 @@ def _add_loss_options(parser: Parser):
                             "no download.")
     group.add_argument("--net_recog_path", type=path, default=None,
                        help="The file with the weights of the ArcFace network. Without this option it is "
-                            f"{RECOGNITION_PATH} in checkpoints_dir.")
+                            f"{RECOGNITION_PATH} in checkpoints_dir or in checkpoints.")
     add_flag(group, "--use_crop_face", True,
              "Compares colours inside the face only, without ears and neck. no: on the whole rendered face.")
     group.add_argument("--color_norm", type=positive, default=1,

@@ -11,6 +11,7 @@ from datasets.check_assets import survey
 from models import arcface
 from models.checkpoints import new_regressor
 from models.regressor import Regressor
+from options.common import located
 from options.training import parse
 from tests.helpers import ROOT
 from util import assets
@@ -65,7 +66,7 @@ def test_training_starts_from_the_weights_that_the_table_of_assets_reports(tmp_p
     rows = survey(ROOT / "BFM", tmp_path)
     assert {(state, contents) for state, _, asset, contents in rows if asset is assets.IMAGENET} == {
         ("found", "resnet18")}
-    network = new_regressor("resnet18", False, None, tmp_path, print)
+    network = new_regressor("resnet18", False, None, tmp_path / "init_model", print)
     assert torch.equal(network.backbone.conv1.weight, weights["conv1.weight"])
 
 
@@ -73,3 +74,14 @@ def test_training_reads_the_recognition_network_that_the_table_of_assets_reports
     path = parse([f"--checkpoints_dir={checkpoints}"]).net_recog_path
     assert path == checkpoints / assets.RECOGNITION.name
     assert parse([f"--checkpoints_dir={checkpoints}", "--net_recog_path=a.pth"]).net_recog_path == Path("a.pth")
+
+
+def test_files_in_the_usual_folder_are_found_with_another_folder_of_experiments(tmp_path, monkeypatch):
+    """As in Deep3DFaceRecon, where only experiments move with --checkpoints_dir."""
+    monkeypatch.chdir(tmp_path)
+    usual, other = Path("checkpoints", "init_model"), tmp_path / "other"
+    assert located(other, "init_model") == other / "init_model"
+    usual.mkdir(parents=True)
+    assert located(other, "init_model") == usual
+    (other / "init_model").mkdir(parents=True)
+    assert located(other, "init_model") == other / "init_model"

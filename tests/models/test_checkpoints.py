@@ -158,9 +158,9 @@ def test_an_empty_init_path_is_a_network_of_random_weights_without_a_word(tmp_pa
     weights.touch()
     said = []
     with pytest.raises(InputError, match="resnet18-0.pth"):   # by default the file there is read
-        new_regressor("resnet18", False, None, tmp_path, said.append)
-    new_regressor("resnet18", False, "", tmp_path, said.append)
+        new_regressor("resnet18", False, None, weights.parent, said.append)
+    new_regressor("resnet18", False, "", weights.parent, said.append)
     assert not said
     weights.unlink()
-    new_regressor("resnet18", False, None, tmp_path, said.append)
+    new_regressor("resnet18", False, None, weights.parent, said.append)
     assert "random weights" in said[0] and f"{tmp_path}/init_model/resnet18-*.pth" in said[0]
