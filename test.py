@@ -81,7 +81,8 @@ def reconstruct_folder(options: Namespace) -> int:
             tell_before_the_work(photos, left_out, options, results_folder)
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
         if model:
-            changes = {name: path for name in CHANGES if (path := getattr(options, f"{name}_from"))}
+            changes = {"exp": options.exp_from, "pose": options.pose_from, "light": options.light_from}
+            changes = {name: path for name, path in changes.items() if path}
             folder = StoredFaces(share, model, changes, photos.root, options.verbose)
             reconstruct = partial(draw_stored_faces, reconstructor)
         else:

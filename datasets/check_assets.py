@@ -60,6 +60,7 @@ def _face_model_checks() -> dict[assets.Asset, Callable[[Path], str]]:
         assets.EXPRESSION_CHOICE: lambda path: f"{len(basel.read_expression_choice(path))} vertices",
         assets.TOPOLOGY: lambda path: shapes(read_mat(path, basel.TOPOLOGY_SHAPES)),
         assets.BASEL_FRONT: face_model,
+        assets.PHOTO_MODEL: face_model,
         assets.OPEN_MODEL: face_model,
         assets.STANDARD_LANDMARKS: lambda path: shapes(read_mat(path, {"lm": (68, 3)}))}
 

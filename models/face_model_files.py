@@ -25,7 +25,8 @@ def choose_face_model(folder: Path, requested: str | None = None, trained_with: 
     1. `requested`, the name that the user gave;
     2. `trained_with`, the face model that the network was trained with;
     3. BFM_model_front.mat, if the folder has it or has all files from which it can be derived;
-    4. the open face model.
+    4. photo_face_model.npz, the open face model with an albedo learned from photos, if the folder has it;
+    5. the open face model.
 
     Raises InputError if 1 or 2 names BFM_model_front.mat, which is neither there nor can be derived: another face model
     would give wrong faces. Raises it also if the folder shows that the user wants the Basel Face Model, but files are
@@ -34,6 +35,7 @@ def choose_face_model(folder: Path, requested: str | None = None, trained_with: 
     wanted = requested or trained_with or assets.BASEL_FRONT.name
     if wanted != assets.BASEL_FRONT.name or (folder / wanted).exists():
         return wanted
+    free = assets.PHOTO_MODEL if (folder / assets.PHOTO_MODEL.name).exists() else assets.OPEN_MODEL
     missing = basel.missing_files(folder)
     if not missing:
         return wanted
@@ -44,9 +46,9 @@ def choose_face_model(folder: Path, requested: str | None = None, trained_with: 
                          + "\n  ".join(asset.missing(folder / asset.name) for asset in missing))
     if len(missing) < len(assets.BASEL):
         names = ", ".join(asset.name for asset in missing)
-        warnings.warn(f"the open face model is used, since the Basel Face Model 2009 in {folder} is not complete: "
+        warnings.warn(f"{free.name} is used, since the Basel Face Model 2009 in {folder} is not complete: "
                       f"{names} missing ({assets.WHERE} to get them)", stacklevel=2)
-    return assets.OPEN_MODEL.name
+    return free.name
 
 
 def load_face_model_data(folder: Path, name: str | None = None) -> dict[str, np.ndarray]:

@@ -153,7 +153,7 @@ def add_model_options(parser: Parser):
                             "these that applies: (1) with a checkpoint, the face model that its network was trained "
                             "with, which is BFM_model_front.mat for networks of Deep3DFaceRecon; (2) "
                             "BFM_model_front.mat, if bfm_folder has it or all files of the Basel Face Model 2009 that "
-                            "it is derived from; (3) open_face_model.npz.")
+                            "it is derived from; (3) photo_face_model.npz; (4) open_face_model.npz.")
     group.add_argument("--focal", type=above_zero, default=1015.0, help="The focal length of the camera, px.")
     group.add_argument("--center", type=above_zero, default=112.0,
                        help="The principal point of the camera, px. It is the middle of the camera's image, which is "

@@ -40,8 +40,11 @@ BASEL_FRONT = Asset(
     "the six files above: it is derived from them on first use and saved")
 STANDARD_LANDMARKS = Asset(
     "similarity_Lm3D_all.mat", "the standard landmarks; they are built in, so this file is not read", _BESIDE)
+PHOTO_MODEL = Asset(
+    "photo_face_model.npz", "the open face model with an albedo learned from photos, used if there is no Basel model",
+    "this repository, folder BFM (learned from photos for research, see BFM/README.md)")
 OPEN_MODEL = Asset(
-    "open_face_model.npz", "the open face model, used if there is no Basel model",
+    "open_face_model.npz", "the open face model, used if there is none of the others",
     "this repository, folder BFM (CC0)")
 
 CHECKPOINT = Asset(
