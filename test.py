@@ -59,7 +59,7 @@ def reconstruct_folder(options: Namespace) -> int:
     """
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import PhotoFolder, name_collisions
-    from datasets.stored_faces import CHANGES, StoredFaces, choose_stored_faces, common_model, draw_stored_faces
+    from datasets.stored_faces import StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
     from util.distributed import join_processes, leave_processes
     from util.locks import lock_folder
