@@ -26,6 +26,7 @@ from BFM.builder.photo_albedo import (
     balance,
     learn_albedo,
     mirror_vertices,
+    restore_tones,
     sample_albedo,
     weigh_down_strangers,
 )
@@ -178,6 +179,7 @@ def learn(face_model: FaceModel, work: Work, round_number: int, shards: int) -> 
     ages = [re.search(r"_a(\d+)$", Path(path).stem) for path in paths]
     ages = np.array([int(found[1]) if found else -1 for found in ages])
     samples = AlbedoSamples(colors, weights, balance(colors, weights, errors, ages))
+    restore_tones(samples)
     weigh_down_strangers(samples, face_model)
     return learn_albedo(samples, mirror_vertices(face_model), face_model.mean_tex.view(-1, 3).numpy() / 255)
 

@@ -29,6 +29,7 @@ LEAST_COSINE = 0.1      # of the angle between normal and line of sight: steeper
 # needs shorter steps.
 FIRST_DAMPING, FIRST_DAMPING_FURTHER = 1e-3, 1.0
 SHORTER, LONGER = 0.3, 10   # factors of the damping after a step that was taken, and after one that was not
+LIGHT_MEAN, LIGHT_SPREAD = 0.25, 0.45   # mean and standard deviation of band 0 of the light in photos
 GREY = 0.015            # mean difference of a grey photo's largest and smallest channel, at most
 GREY_COLOR = 0.3        # share of a difference in colour that counts in a grey photo
 LEAST_CURVATURE = 1e-5  # added to the diagonal, for coefficients on which no term of the loss depends
@@ -55,6 +56,11 @@ class GaussNewton(nn.Module):
             prior.diagonal()[SLICES[name]] += 2 * w["reg"] * w[name]
         prior[SLICES["tex"], SLICES["tex"]] += 2 * w["reflc"] * base @ base.T / skin.sum()
         slope[SLICES["tex"]] += 2 * w["reflc"] * base @ mean / skin.sum()
+        # A photo shows only the product of albedo and light. So the light has a mean and a spread, as the albedo has.
+        band_0 = [SLICES["gamma"].start + 9 * channel for channel in range(3)]
+        pull = 2 * w["reg"] * w["tex"] / LIGHT_SPREAD ** 2
+        prior.diagonal()[band_0] += pull
+        slope[band_0] -= pull * LIGHT_MEAN
         to_mean = torch.eye(3, device=base.device) - 1 / 3   # of the three colour channels
         prior[SLICES["gamma"], SLICES["gamma"]] += 2 * w["gamma"] / 27 * torch.kron(to_mean, torch.eye(9).to(to_mean))
         skin_color = face_model.mean_tex.view(-1, 3)[skin].mean(0)

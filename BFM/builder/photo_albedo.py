@@ -28,6 +28,8 @@ FITTED_VERTICES = 600   # at which components are fitted to a face's seen part
 RIDGE = 0.02            # of that fit: components of small effect stay near 0 unless much is seen
 MOST_SHARE = 4          # of a face of a rare skin tone or age; 1 is the mean
 WORST_ERROR = 2.5       # times the median distance of a photo's colours from the fit: the fit has failed
+TONE_SPREAD = 0.2       # standard deviation of the logarithm of the skin's brightness
+TONE_FACTORS = 0.6, 1.5   # smallest and largest factor by which a face is made lighter
 WARM_UP = 2             # rounds before the components are used
 DEPTH_SIZE = 448        # px of the depth image that tells what is hidden
 
@@ -119,6 +121,19 @@ def balance(colors: np.ndarray, weights: np.ndarray, errors: np.ndarray, ages: n
     shares = shares.clip(max=MOST_SHARE)
     shares[errors > WORST_ERROR * np.median(errors)] = 0
     return shares / shares.mean()
+
+
+def restore_tones(samples: AlbedoSamples):
+    """Make faces darker or lighter, so that the brightness of their skin differs as much as TONE_SPREAD says.
+
+    How bright skin is and how much light falls on it cannot be told apart in a photo. So each fit draws the skin nearer
+    to the mean and takes the rest for light, and the albedo of many fits differs too little.
+    """
+    tones = np.array([skin_tone(*sample).mean() for sample in zip(samples.colors, samples.weights, strict=True)])
+    tones = np.log(tones.clip(min=0.02))
+    factors = np.exp((TONE_SPREAD / tones.std() - 1) * (tones - tones.mean())).clip(*TONE_FACTORS)
+    for colors, factor in zip(samples.colors, factors, strict=True):
+        colors *= np.float16(factor)
 
 
 def weigh_down_strangers(samples: AlbedoSamples, face_model: FaceModel, rows: int = 1500):
