@@ -1,0 +1,112 @@
+"""The albedo that BFM/build_photo_face_model.py learns from photos."""
+import numpy as np
+import pytest
+import torch
+
+from BFM.builder.packing import PHOTO_ALBEDO_STEP, pack_albedo
+from BFM.builder.photo_albedo import AlbedoSamples, balance, learn_albedo, mirror_vertices, restore_tones, sample_albedo
+from models.coefficients import SIZE, SLICES, split
+from models.coordinates import CROP_SIZE
+from models.face_model_files import load_face_model_data
+from models.renderer import MeshRenderer
+from tests.helpers import ROOT
+
+VERTICES = 400
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Albedo (200, VERTICES, 3) of people who differ in three components, and these (3, VERTICES, 3)."""
+    rng = np.random.default_rng(0)
+    components = np.linalg.qr(rng.normal(size=(3 * VERTICES, 3)))[0].T.reshape(3, VERTICES, 3)
+    people = 0.5 + np.einsum("nk,kvc->nvc", rng.normal(size=(200, 3)) * (1.6, 1.2, 0.8), components)
+    return people, components
+
+
+def samples_of(people, weights, covered=None):
+    colors = people.copy()
+    if covered is not None:
+        colors[covered] = (0.1, 0.2, 0.9)
+    return AlbedoSamples(colors.astype(np.float16), weights, np.ones(len(colors)))
+
+
+def share_found(basis, components):
+    """How much of the components (3, VERTICES, 3) the basis (k, VERTICES, 3) contains, 0..1."""
+    space = np.linalg.qr(basis.reshape(len(basis), -1).T)[0]
+    return np.linalg.norm(space.T @ components.reshape(3, -1).T) / np.sqrt(3)
+
+
+def test_the_components_of_people_are_found_though_each_photo_shows_only_a_part_and_hands_cover_some(people):
+    faces, components = people
+    rng = np.random.default_rng(1)
+    weights = (255 * (rng.random((len(faces), VERTICES)) < 0.6)).astype(np.uint8)
+    covered = np.zeros(weights.shape, bool)
+    for face, start in enumerate(rng.integers(0, VERTICES - 80, 20)):
+        covered[face, start:start + 80] = True
+    itself = np.arange(VERTICES)
+    mean, basis = learn_albedo(samples_of(faces, weights, covered), itself, np.full((VERTICES, 3), 0.5), components=6,
+                               say=lambda _: None)
+    assert share_found(basis, components) > 0.95
+    assert np.abs(mean - 0.5).mean() < 0.02
+    assert basis.reshape(6, -1).std(1).max() < 2 * faces.std()
+
+
+def test_rare_skin_tones_and_ages_count_more_and_failed_fits_nothing():
+    brightness = np.r_[np.full(95, 0.6), np.full(5, 0.2)]
+    colors = np.repeat(brightness, 3 * VERTICES).reshape(100, VERTICES, 3).astype(np.float16)
+    weights, errors = np.full((100, VERTICES), 255, np.uint8), np.full(100, 0.05)
+    errors[0] = 0.5
+    ages = np.full(100, 30)
+    ages[1] = 70
+    shares = balance(colors, weights, errors, ages)
+    assert shares[0] == 0
+    assert shares[97] > 3 * shares[50] and shares[1] > 3 * shares[50]
+
+
+def test_the_spread_of_skin_tones_is_restored(people):
+    faces = np.stack([np.full((VERTICES, 3), tone) for tone in (0.48, 0.5, 0.52)])
+    samples = samples_of(faces, np.full((3, VERTICES), 255, np.uint8))
+    restore_tones(samples)
+    dark, middle, light = samples.colors.mean((1, 2))
+    assert dark < 0.45 and light > 0.55 and middle == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_albedo_of_a_rendered_face_is_read_from_its_picture(face_model, generator):
+    coeffs = torch.zeros(1, SIZE)
+    coeffs[:, SLICES["tex"]] = torch.randn(1, 80, generator=generator)
+    coeffs[:, SLICES["angle"]] = torch.tensor([0, 0.3, 0])
+    renderer = MeshRenderer()
+    face = face_model(coeffs)
+    image = renderer(face.vertices, face_model.tri, face.color)[2]
+    photo = (255 * image[0]).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    unchanged = np.array([[CROP_SIZE, CROP_SIZE, 1, CROP_SIZE / 2, CROP_SIZE / 2]])
+    # The fit is another albedo of the same brightness: what is read must be that of the picture.
+    fit = coeffs.clone()
+    fit[:, SLICES["tex"]] = 0
+    colors, weights, errors = sample_albedo(face_model, renderer, fit, [photo], unchanged,
+                                            torch.ones(1, 1, CROP_SIZE, CROP_SIZE))
+    seen = weights[0] > 0.9
+    assert 0.2 < seen.mean() < 0.8
+    true, mean = (face_model.albedo(split(c)["tex"])[0].numpy()[seen] for c in (coeffs, fit))
+    read = colors[0][seen]
+    ratio = read / true / np.median(read / true, 0)
+    assert np.abs(ratio - 1).mean() < 0.05 < np.abs(mean / true / np.median(mean / true, 0) - 1).mean()
+    assert 0 < errors[0] < 0.5
+
+
+def test_a_packed_albedo_is_read_again_with_the_geometry_of_the_open_model(tmp_path, face_model, generator):
+    source, path = ROOT / "BFM" / "open_face_model.npz", tmp_path / "photo_face_model.npz"
+    mean = 100 + 20 * torch.randn(len(face_model.point_buf), 3, generator=generator).numpy()
+    basis = 5 * torch.randn(mean.size, 80, generator=generator).numpy()
+    pack_albedo(source, path, mean, basis)
+    packed, original = (load_face_model_data(p.parent, p.name) for p in (path, source))
+    assert np.abs(packed["meantex"].reshape(-1, 3) - mean).max() < 0.01
+    assert np.abs(packed["texBase"] - basis).max() <= PHOTO_ALBEDO_STEP / 2 + 1e-4
+    for name in ("meanshape", "idBase", "exBase", "tri", "keypoints"):
+        assert np.array_equal(packed[name], original[name])
+
+
+def test_mirrored_vertices_lie_on_the_other_side(face_model):
+    mirror = mirror_vertices(face_model)
+    points = face_model.mean_shape.view(-1, 3).numpy()
+    assert np.abs(points[mirror] - points * (-1, 1, 1)).max() < 0.05
