@@ -70,7 +70,9 @@ def test_a_network_of_the_basel_model_is_not_taken_for_one_of_the_open_model(che
     assert choose_face_model(tmp_path, None, trained_with(checkpoint)) == "BFM_model_front.mat"
 
 
-def test_the_open_model_is_taken_where_no_other_is_wanted(tmp_path):
+def test_a_free_model_is_taken_where_no_other_is_wanted(tmp_path):
     assert choose_face_model(tmp_path) == "open_face_model.npz"
     with pytest.raises(InputError, match="BFM_model_front.mat is missing"):
         choose_face_model(tmp_path, "BFM_model_front.mat")
+    (tmp_path / "photo_face_model.npz").touch()
+    assert choose_face_model(tmp_path) == "photo_face_model.npz"
