@@ -14,19 +14,19 @@ from models.coordinates import project
 from models.outputs.drawing import Drawing, Window, window_around
 from models.outputs.uv_layout import UvLayout
 
-SIZE = 1024                    # px, width and height of a texture
-FACING = 0.2, 0.5              # cosine between normal and camera, from which and up to which a place counts more
-BEHIND = 0.015                 # decimetres by which a point may lie behind the nearest surface and still be seen
-EDGE = 4                       # texels next to what is hidden that do not count
-SOFT = 5.0                     # texels over which the weights change
-EPSILON = 0.05                 # added to colours, so that dark ones do not make the detail large
-LARGEST_DETAIL = 2.5           # of the logarithm
+SIZE = 1024             # px, width and height of a texture
+COARSE = 256            # px, of what is smooth
+FACING = 0.2, 0.5       # cosine between normal and camera, from which and up to which a place counts more
+BEHIND = 0.015          # decimetres by which a point may lie behind the nearest surface and still be seen
+EDGE = 4                # texels next to what is hidden that do not count
+SOFT = 21               # texels over which the weights change
+EPSILON = 0.05          # added to colours, so that dark ones do not make the detail large
+LARGEST_DETAIL = 2.5    # of the logarithm
+FINEST = 1.2            # px of the photo for one texel; a finer photo is made smaller first
 # From which and up to which value a side of the face counts less, where both sides are seen:
-DIFFERENT = 0.3, 0.6           # difference of the details of both sides
-UNLIKE = 0.3, 0.6              # how much larger the detail is than that of the other side
-TURNED = 0.1, 0.3              # how much smaller the cosine between normal and camera is than on the other side
-SMOOTH = 1                     # how many of the finest levels of the pyramid a smooth field leaves out, less one
-FINEST = 1.2                   # px of the photo for one texel; a finer photo is made smaller first
+DIFFERENT = 0.3, 0.6    # difference of the details of both sides
+UNLIKE = 0.3, 0.6       # how much larger the detail is than that of the other side
+TURNED = 0.4, 0.6       # how much smaller the cosine between normal and camera is than on the other side
 
 
 @dataclass(frozen=True)
@@ -69,19 +69,18 @@ class SeenFace:
 
 def make_texture(face: SeenFace, texels: TextureMap, lit: bool) -> np.ndarray:
     """Returns the texture (SIZE, SIZE, 3) uint8 RGB of a face. lit: under the photo's light; or else the albedo."""
-    values = np.concatenate([face.albedo, np.maximum(face.light, 0.02)], 1)
-    values = texels.drawing.interpolate(values)
-    albedo, light = np.maximum(values[..., :3], 0), values[..., 3:]
-    rendered = albedo * light
+    values = texels.drawing.interpolate(np.concatenate([face.albedo, face.albedo * face.light], 1).clip(0))
+    albedo, rendered = np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3:])
     colors, facing, seen = sample_photo(face, texels)
     detail = detail_of(colors, rendered)
     # The light on the side that the photo does not show is not known, so the mirror image keeps that of its own side.
     mirrored = detail_of(mirror_image(colors, texels), rendered) if lit else mirror_image(detail, texels)
     detail = complete(detail, mirrored, facing, seen, texels)
     base = rendered if lit else albedo
-    texture = (base + EPSILON) * np.exp(detail) - EPSILON
-    texture = np.where(texels.inside[..., None], texture, spread(texture, texels.inside.astype(np.float32)))
-    return np.rint(texture.clip(0, 1) * 255).astype(np.uint8)
+    texture = (base + EPSILON) * cv2.exp(detail) - EPSILON
+    surroundings = enlarged(spread(shrunk(texture * texels.inside[..., None]), shrunk(texels.inside)))
+    np.copyto(texture, surroundings, where=~texels.inside[..., None])
+    return cv2.convertScaleAbs(texture.clip(0, 1), alpha=255)
 
 
 def sample_photo(face: SeenFace, texels: TextureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -108,10 +107,11 @@ def sample_photo(face: SeenFace, texels: TextureMap) -> tuple[np.ndarray, np.nda
     values = np.column_stack([project(face.vertices.astype(float), matrix), drawing.distance, facing])
     values = texels.drawing.interpolate(values)
     places, distance, facing = values[..., :2], values[..., 2], values[..., 3]
-    colors = cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) / np.float32(255)
+    colors = cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) * np.float32(1 / 255)
     surface = cv2.remap(nearest, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=np.inf)
-    in_photo = ((places >= 0) & (places <= np.array(window.size) - 1)).all(-1)
-    visible = ((distance < surface + BEHIND) & in_photo & (facing > 0)) | ~texels.inside
+    visible = (distance < surface + BEHIND) & (facing > 0) | ~texels.inside
+    for axis, length in enumerate(window.size):
+        visible &= (places[..., axis] >= 0) & (places[..., axis] <= length - 1) | ~texels.inside
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * EDGE + 1,) * 2)
     visible = cv2.erode(visible.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     seen = visible * ramp(facing, *FACING) * texels.inside
@@ -139,14 +139,14 @@ def areas(corners: np.ndarray) -> np.ndarray:
 def soften(weights: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Weights (SIZE, SIZE), 0..1, that change over some texels. They only become smaller, so that what is hidden keeps
     the weight 0. What is not inside does not count."""
-    blurred = cv2.GaussianBlur(weights, None, SOFT)
-    blurred /= np.maximum(cv2.GaussianBlur(inside.astype(np.float32), None, SOFT), 1e-3)
+    blurred = cv2.blur(weights, (SOFT, SOFT)) / np.maximum(cv2.blur(inside.astype(np.float32), (SOFT, SOFT)), 1e-3)
     return weights * (2 * blurred - 1).clip(0, 1)
 
 
 def detail_of(colors: np.ndarray, rendered: np.ndarray) -> np.ndarray:
     """The logarithm (SIZE, SIZE, 3) of how much brighter colours are than those of the face model, both RGB 0..1."""
-    return np.log((colors.clip(0) + EPSILON) / (rendered + EPSILON)).clip(-LARGEST_DETAIL, LARGEST_DETAIL)
+    ratio = (np.maximum(colors, 0) + EPSILON) / (rendered + EPSILON)
+    return cv2.log(np.clip(ratio, np.exp(-LARGEST_DETAIL), np.exp(LARGEST_DETAIL), out=ratio))
 
 
 def mirror_image(values: np.ndarray, texels: TextureMap) -> np.ndarray:
@@ -162,31 +162,39 @@ def complete(detail: np.ndarray, mirrored_detail: np.ndarray, facing: np.ndarray
     see `sample_photo`. seen: (SIZE, SIZE) weights 0..1 of `detail`.
     """
     mirrored_seen = mirror_image(seen, texels) * texels.inside
-    seen, mirrored_seen = prefer_a_side(detail, mirrored_detail, facing, seen, mirrored_seen, texels)
+    turned = shrunk(mirror_image(facing, texels) - facing)
+    shares = unlikely(shrunk(detail), shrunk(mirrored_detail), shrunk(mirror_image(detail, texels)), turned)
+    ours, theirs = (enlarged(share) for share in shares)
+    seen, mirrored_seen = seen * (1 - ours * mirrored_seen), mirrored_seen * (1 - theirs * seen)
+
     # Both sides may differ in light that the model does not explain. Where both are seen, the difference is known.
-    mirrored_detail = mirrored_detail + spread(detail - mirrored_detail, np.minimum(seen, mirrored_seen))
+    both = np.minimum(seen, mirrored_seen)
+    difference = spread(shrunk((detail - mirrored_detail) * both[..., None]), shrunk(both))
     mirrored_share = (1 - seen) * mirrored_seen
-    known = seen[..., None] * detail + mirrored_share[..., None] * mirrored_detail
+    known = seen[..., None] * detail + mirrored_share[..., None] * (mirrored_detail + enlarged(difference))
     weight = seen + mirrored_share
-    return known + (1 - weight[..., None]) * spread(known / np.maximum(weight, 1e-6)[..., None], weight)
+    return known + (1 - weight)[..., None] * enlarged(spread(shrunk(known), shrunk(weight)))
 
 
-def prefer_a_side(detail: np.ndarray, mirrored_detail: np.ndarray, facing: np.ndarray, seen: np.ndarray,
-                  mirrored_seen: np.ndarray, texels: TextureMap) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the weights `seen` and `mirrored_seen` (SIZE, SIZE), smaller for a side that should not be shown.
+def unlikely(detail: np.ndarray, mirrored_detail: np.ndarray, mirror_image: np.ndarray, turned: np.ndarray
+             ) -> list[np.ndarray]:
+    """How much less each side of the face should count where both are seen: two arrays (S, S), 0..1, of the side itself
+    and of its mirror image.
 
-    Where both sides are seen and differ much, one of them shows hair, a hand, or what is behind the face: probably the
-    side that is less like the face model, or that faces the camera less.
+    Where both sides differ much, one of them shows hair, a hand, or what is behind the face: probably the side that is
+    less like the face model, or that faces the camera much less.
+
+    detail, mirrored_detail: (S, S, 3), see `complete`. mirror_image: (S, S, 3) of `detail`. turned: (S, S) how much
+    smaller the cosine between normal and camera is than on the other side.
     """
-    def sizes(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(np.linalg.norm(values, axis=-1), None, SOFT)
+    def size(values: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(values, axis=-1)
 
-    unlike = sizes(detail) - sizes(mirrored_detail)
-    turned = mirror_image(facing, texels) - facing
-    different = ramp(sizes(detail - mirrored_detail), *DIFFERENT)
-    ours, theirs = (different * np.maximum(ramp(sign * unlike, *UNLIKE), ramp(sign * turned, *TURNED))
-                    for sign in (1, -1))
-    return seen * (1 - ours * mirrored_seen), mirrored_seen * (1 - theirs * seen)
+    unlike, different = size(detail) - size(mirror_image), ramp(size(detail - mirror_image), *DIFFERENT)
+    turned_and_different = ramp(size(detail - mirrored_detail), *DIFFERENT)
+    shares = [np.maximum(different * ramp(sign * unlike, *UNLIKE), turned_and_different * ramp(sign * turned, *TURNED))
+              for sign in (1, -1)]
+    return [cv2.blur(share.astype(np.float32), (3, 3)) for share in shares]
 
 
 def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -194,18 +202,30 @@ def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return ((values - low) / (high - low)).clip(0, 1)
 
 
-def spread(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """A smooth field (S, S, C) that continues values (S, S, C) with weights (S, S) to where the weight is 0, by "pull
-    and push" through a pyramid. It is the local mean where the weight is 1, and 0 if there is no weight at all."""
-    level = np.concatenate([values * weights[..., None], weights[..., None]], -1).astype(np.float32)
-    levels = []
-    while len(level) > 1:
-        level = cv2.resize(level, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        levels.append(level)
-    field = level[..., :-1] / np.maximum(level[..., -1:], 1e-6)
-    for level in levels[-2:SMOOTH:-1]:
-        field = cv2.GaussianBlur(cv2.resize(field, level.shape[1::-1], interpolation=cv2.INTER_LINEAR), None, 1)
-        weight = level[..., -1:]
-        share = np.minimum(4 * weight, 1)
-        field += share * (level[..., :-1] / np.maximum(weight, 1e-6) - field)
-    return cv2.resize(field, values.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+def shrunk(values: np.ndarray) -> np.ndarray:
+    """The means (COARSE, COARSE, ...) of values (SIZE, SIZE, ...)."""
+    return cv2.resize(values.astype(np.float32), (COARSE, COARSE), interpolation=cv2.INTER_AREA)
+
+
+def enlarged(values: np.ndarray) -> np.ndarray:
+    """Values (COARSE, COARSE, ...) at the resolution of the texture."""
+    return cv2.resize(values, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def spread(weighted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A smooth field (S, S, C) that continues values to where the weight is 0, by "pull and push" through a pyramid. It
+    is the local mean where the weight is 1, and 0 if there is no weight at all.
+
+    weighted: (S, S, C) values, multiplied by their weights (S, S). S: a power of two.
+    """
+    levels = [(weighted, weights[..., None])]
+    while len(weighted) > 1:
+        half = (len(weighted) // 2,) * 2
+        weighted, weights = (cv2.resize(x, half, interpolation=cv2.INTER_AREA).reshape(*half, -1) for x in levels[-1])
+        levels.append((weighted, weights))
+    field = weighted / np.maximum(weights, 1e-6)
+    for weighted, weights in levels[-2::-1]:
+        field = cv2.resize(field, weighted.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        field = cv2.GaussianBlur(field, (5, 5), 1).reshape(weighted.shape)
+        field += np.minimum(4 * weights, 1) * (weighted / np.maximum(weights, 1e-6) - field)
+    return field
