@@ -83,9 +83,9 @@ def _flatten(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """Places (N, 2) of the vertices of one connected mesh, in the unit disc. No triangles overlap if the mesh has the
     topology of a disc, which may have holes."""
     loops = _border_loops(triangles)
-    if not loops:   # a closed surface is opened at its back
+    if not loops:   # a closed surface is opened at its back, by a triangle that then lies over all others
         hindmost = vertices[triangles, 2].sum(1).argmin()
-        loops, triangles = [triangles[hindmost]], np.delete(triangles, hindmost, 0)
+        loops, triangles = [triangles[hindmost][::-1]], np.delete(triangles, hindmost, 0)
     loops.sort(key=lambda loop: -np.linalg.norm(vertices[loop] - vertices[np.roll(loop, 1)], axis=1).sum())
     outline, *holes = loops
     for hole in holes:   # filled by a fan around a new vertex, because only a disc without holes cannot overlap itself
@@ -121,20 +121,18 @@ def _embed(vertices: np.ndarray, triangles: np.ndarray, outline: np.ndarray, wei
 
 
 def _on_circle(outline: np.ndarray) -> np.ndarray:
-    """Places (n, 2) on the unit circle for the points (n, 3) of a closed border, in proportion to its length. They lie
-    in about the same directions from the centre as in a front view."""
+    """Places (n, 2) on the unit circle, counterclockwise, for the points (n, 3) of a closed border, in proportion to its
+    length. They lie in about the same directions from the centre as in a front view."""
     steps = np.linalg.norm(outline - np.roll(outline, 1, 0), axis=1)
     angle = np.cumsum(steps) / steps.sum() * 2 * np.pi
-    in_view = (outline - outline.mean(0))[:, :2] @ (1, 1j)
-    circles = [np.exp(1j * sign * angle) for sign in (1, -1)]
-    turns = [(in_view * circle.conj()).sum() for circle in circles]   # the larger, the better the directions agree
-    better = int(abs(turns[1]) > abs(turns[0]))
-    placed = circles[better] * turns[better] / (abs(turns[better]) or 1)
+    circle = np.exp(1j * angle)
+    turn = ((outline - outline.mean(0))[:, :2] @ (1, 1j) * circle.conj()).sum()
+    placed = circle * turn / (abs(turn) or 1)
     return np.stack([placed.real, placed.imag], 1)
 
 
 def _border_loops(triangles: np.ndarray) -> list[np.ndarray]:
-    """The borders of a mesh, each as its vertices in order."""
+    """The borders of a mesh, each as its vertices in order, with the mesh on their left."""
     sides = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     _, inverse, uses = np.unique(np.sort(sides, 1), axis=0, return_inverse=True, return_counts=True)
     following = dict(sides[uses[inverse.ravel()] == 1].tolist())

@@ -25,14 +25,14 @@ from models.outputs.uv_layout import unwrap
 from models.reconstruction import Reconstructor
 from models.records import AlignedFace, Origin
 from models.renderer import MeshRenderer
-from tests.helpers import CPU, ROOT, sphere
+from tests.helpers import CPU, ROOT
 
 WIDTH, HEIGHT = 560, 640
 
 
 @pytest.fixture(scope="module")
 def reconstructor(face_model):
-    return Reconstructor(face_model, MeshRenderer(), None, 0, CPU.device)
+    return Reconstructor(face_model, MeshRenderer(), None, None, 0, CPU.device)
 
 
 def face_at(scale: float, x: float, y: float, name: str = "face") -> AlignedFace:
@@ -135,7 +135,8 @@ def test_camera_landmarks_overlay_and_maps_agree(scene, files, face_model):
     mesh = trimesh.load(files / "face.obj", process=False)
     places = project(mesh.vertices, matrix)
     rows, columns = np.nonzero(drawing.mask)
-    assert np.abs(drawing.interpolate(places)[rows, columns] - np.stack([columns, rows], 1)).max() < 0.1
+    distance = np.abs(drawing.interpolate(places)[rows, columns] - np.stack([columns, rows], 1))
+    assert np.percentile(distance, 99) < 0.05 and distance.max() < 2   # at outlines, the nearest point of the mesh counts
     landmarks = np.loadtxt(files / "face_landmarks.txt")
     assert np.abs(landmarks - places[face_model.keypoints]).max() < 0.02
     dense = json.loads((files / "face_landmarks.json").read_text())
@@ -206,7 +207,7 @@ def test_pixels_of_the_crop_lead_back_to_the_photo(turns):
     cos, sin = np.cos(turns * np.pi / 2), np.sin(turns * np.pi / 2)
     points = 57.3 * STANDARD_POINTS[:, :2] @ [[cos, sin], [sin, -cos]] + (117.3, 108.9)   # y down
     face = align_face(Path("a.png"), "a", "a", photo, FacePoints(points, given=True), None)
-    assert face.turns == -turns % 4
+    assert face.turns == turns
     matrix = crop_pixels_to_photo(face.trans_params, face.turns)
     crop_rows, crop_columns = np.mgrid[:224, :224]
     places = np.stack([crop_columns, crop_rows], 2) @ matrix[:2, :2].T + matrix[:2, 2]
@@ -267,13 +268,13 @@ def test_no_triangles_of_the_texture_overlap(scene, face_model):
 
 def test_other_meshes_are_unwrapped():
     """A closed surface, one with holes, several parts, and a vertex without triangles."""
-    ball, ball_triangles = (values.numpy() for values in sphere(10))
-    with_holes = ball_triangles[np.r_[3:60, 70:150]]
-    single = len(ball)
-    vertices = np.vstack([ball, [[9.0, 9, 9]], ball + 4, ball - 4])
-    triangles = np.vstack([ball_triangles, with_holes + single + 1, ball_triangles[:40] + 2 * single + 1])
+    ball = trimesh.creation.icosphere(2)
+    x, y, z = ball.triangles_center.T
+    mask = ball.faces[(z > -0.5) & (np.hypot(np.abs(x) - 0.4, y - 0.3) > 0.2)]   # with two holes for the eyes
+    cap = ball.faces[z > 0.6]
+    count = len(ball.vertices)
+    vertices = np.vstack([ball.vertices, [[9.0, 9, 9]], ball.vertices + 4, ball.vertices - 4])
+    triangles = np.vstack([ball.faces, mask + count + 1, cap + 2 * count + 1])
     layout = unwrap(vertices, triangles)
-    size = areas(layout.uv.astype(float), triangles)
-    parts = np.split(size, np.cumsum([len(ball_triangles), len(with_holes)]))
-    assert all((part[abs(part) > 1e-9] > 0).all() or (part[abs(part) > 1e-9] < 0).all() for part in parts)
-    assert (layout.uv[single] == 0).all() and np.isfinite(layout.uv).all()
+    assert (areas(layout.uv.astype(float), triangles) < 0).sum() == 1   # the one that opens the closed surface
+    assert (layout.uv[count] == 0).all() and np.isfinite(layout.uv).all()
