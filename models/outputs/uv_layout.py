@@ -121,8 +121,8 @@ def _embed(vertices: np.ndarray, triangles: np.ndarray, outline: np.ndarray, wei
 
 
 def _on_circle(outline: np.ndarray) -> np.ndarray:
-    """Places (n, 2) on the unit circle, counterclockwise, for the points (n, 3) of a closed border, in proportion to its
-    length. They lie in about the same directions from the centre as in a front view."""
+    """Places (n, 2) on the unit circle, counterclockwise, for the points (n, 3) of a closed border, in proportion to
+    its length. They lie in about the same directions from the centre as in a front view."""
     steps = np.linalg.norm(outline - np.roll(outline, 1, 0), axis=1)
     angle = np.cumsum(steps) / steps.sum() * 2 * np.pi
     circle = np.exp(1j * angle)

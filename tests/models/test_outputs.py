@@ -136,7 +136,7 @@ def test_camera_landmarks_overlay_and_maps_agree(scene, files, face_model):
     places = project(mesh.vertices, matrix)
     rows, columns = np.nonzero(drawing.mask)
     distance = np.abs(drawing.interpolate(places)[rows, columns] - np.stack([columns, rows], 1))
-    assert np.percentile(distance, 99) < 0.05 and distance.max() < 2   # at outlines, the nearest point of the mesh counts
+    assert np.percentile(distance, 99) < 0.05 and distance.max() < 2   # outlines take the nearest point of the mesh
     landmarks = np.loadtxt(files / "face_landmarks.txt")
     assert np.abs(landmarks - places[face_model.keypoints]).max() < 0.02
     dense = json.loads((files / "face_landmarks.json").read_text())
