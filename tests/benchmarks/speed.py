@@ -24,7 +24,9 @@ from datasets.photos import list_photos, read_photo  # noqa: E402
 from models.face_files import FaceWriter  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.outputs.arkit import load_arkit_units  # noqa: E402
 from models.outputs.details import OutputSettings  # noqa: E402
+from models.outputs.table import choose_outputs  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.regressor import Regressor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
@@ -47,12 +49,15 @@ def main():
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     reconstructor = Reconstructor(model, MeshRenderer(), copy.deepcopy(network), None, 0, torch.device("cpu"))
 
+    arkit = load_arkit_units(model, ROOT / "BFM")
+    settings = OutputSettings(model, reconstructor.origin, read_photo, arkit=arkit)
+    outputs = choose_outputs(options.save, arkit is not None)
+
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary)
 
         def whole(paths):
-            settings = OutputSettings(model, reconstructor.origin, read_photo)
-            writer = FaceWriter(results, options.save, settings, max(options.num_threads, 1))
+            writer = FaceWriter(results, outputs, settings, max(options.num_threads, 1))
             left_out = reconstruct_photos(PhotoFolder(paths), reconstructor, writer, options.batch_size,
                                           options.num_threads, verbose=False)
             assert not left_out, left_out
