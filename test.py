@@ -61,6 +61,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.stored_faces import StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
+    from models.outputs.table import files_of
     from util.distributed import join_processes, leave_processes
     from util.locks import lock_folder
 
@@ -76,7 +77,8 @@ def reconstruct_folder(options: Namespace) -> int:
         outputs, settings = prepare_outputs(options, reconstructor)
         results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
 
-        left_out = name_collisions(photos.paths)
+        # Results of numbered faces can only have one name if the photos have one name.
+        left_out = name_collisions(photos.paths, [""] if options.all_faces else files_of(outputs))
         if processes.is_first:
             tell_before_the_work(photos, left_out, options, results_folder)
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]

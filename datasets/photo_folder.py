@@ -99,14 +99,21 @@ def batches(photos: Iterable[Photo], size: int) -> Iterator[tuple[list[Photo], l
         yield waiting, faces
 
 
-def name_collisions(photos: list[Path]) -> dict[Path, str]:
+def name_collisions(photos: list[Path], files: Iterable[str] = ("",)) -> dict[Path, str]:
     """Returns the photos whose results would overwrite those of an earlier photo in the list, with the reason to leave
-    each of them out. The names of results come from the photo's path without its suffix."""
-    first: dict[Path, Path] = {}
+    each of them out.
+
+    files: what follows the photo's path without its suffix in the names of its results, such as _texture.png.
+    """
+    owners: dict[str, Path] = {}   # by the name of a result
+    collisions: dict[Path, str] = {}
     for path in photos:
-        first.setdefault(path.with_suffix(""), path)
-    return {path: f"{path}: its results would overwrite those of {first[path.with_suffix('')].name}: rename one"
-            for path in photos if first[path.with_suffix("")] != path}
+        names = [f"{path.with_suffix('')}{file}" for file in files]
+        if owner := next((owners[name] for name in names if name in owners), None):
+            collisions[path] = f"{path}: its results would overwrite those of {owner.name}: rename one"
+        else:
+            owners |= dict.fromkeys(names, path)
+    return collisions
 
 
 def problem_and_remark(error: Exception, photo: Path, verbose: bool) -> tuple[str, str]:

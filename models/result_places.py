@@ -3,7 +3,7 @@ import os
 import re
 from pathlib import Path
 
-from models.outputs.table import OUTPUTS
+from models.outputs.table import OUTPUTS, files_of
 from util.files import SKIPPED, InputError, atomic_write, write_lines
 
 _OWNER = ".photos"   # in a folder of results: the path of the folder, or of the list, that has the photos
@@ -67,7 +67,7 @@ def old_results(folder: Path, name: Path, before: float, numbered: bool) -> list
     folder: of all results. name: of the photo's results, relative to the folder and without suffix. before: seconds
     since 1970. numbered: also the files of numbered faces, <name>_0 and so on.
     """
-    suffixes = "|".join(re.escape(suffix) for output in OUTPUTS.values() for suffix in output.files)
+    suffixes = "|".join(re.escape(file) for file in files_of(OUTPUTS))
     pattern = re.compile(re.escape(name.name) + (r"(_\d+)?" if numbered else "") + f"({suffixes})")
     parent = (folder / name).parent
     files = parent.iterdir() if parent.is_dir() else []

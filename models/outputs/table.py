@@ -57,6 +57,11 @@ def choose_outputs(names: Collection[str], arkit: bool) -> tuple[str, ...]:
     return tuple(name for name in OUTPUTS if name in names or "all" in names and (arkit or name != "arkit"))
 
 
+def files_of(names: Iterable[str]) -> list[str]:
+    """What follows the name of a face or photo in the names of the files of these outputs."""
+    return [file for name in names for file in OUTPUTS[name].files]
+
+
 def parts_of(names: Iterable[str]) -> set[str]:
     """What the Reconstructor has to compute for the outputs of these names."""
     return {part for name in names for part in OUTPUTS[name].parts}

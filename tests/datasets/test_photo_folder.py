@@ -109,6 +109,9 @@ def test_batches_are_made_without_reading_further_than_needed():
 def test_photos_whose_results_would_have_one_name():
     a, b, c = Path("a.jpg"), Path("a.png"), Path("c.jpg")
     assert name_collisions([a, b, c]) == {b: "a.png: its results would overwrite those of a.jpg: rename one"}
+    d = Path("a_texture.jpg")
+    assert name_collisions([a, d], [".png", ".obj"]) == {}
+    assert name_collisions([a, d], [".png", "_texture.png"]).keys() == {d}
 
 
 class OtherLandmarks(FrozenLandmarkDetector):
