@@ -49,6 +49,8 @@ def main():
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     if not options.dry_run and not torch.cuda.is_available():
         raise SystemExit("PyTorch sees no GPU here: add --dry_run to try the steps on the CPU")
+    if options.dry_run:
+        torch.set_num_threads(1)   # for such small steps, other threads only take time from other programs
     device = "the CPU, a dry run" if options.dry_run else torch.cuda.get_device_name()
     versions = f"PyTorch {torch.__version__}, {CORES} CPU cores, {time.strftime('%Y-%m-%d')}"
     table = [f"# Results on {device}", "", versions, "",
