@@ -302,7 +302,9 @@ class Colors(NamedTuple):
 def _solve(hessian: torch.Tensor, gradient: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
     """The damped step (B, K) of the equations (B, K, K) and (B, K). damping: (B, 1), share of the diagonal."""
     diagonal = damping * hessian.diagonal(dim1=1, dim2=2) + LEAST_CURVATURE
-    return torch.linalg.solve(hessian + torch.diag_embed(diagonal), gradient)
+    # Rounding may leave an equation without a factor. Its step is then no improvement and is not taken.
+    factor = torch.linalg.cholesky_ex(hessian + torch.diag_embed(diagonal))[0]
+    return torch.cholesky_solve(gradient[..., None], factor)[..., 0]
 
 
 def _share_of_color(offsets: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

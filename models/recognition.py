@@ -63,9 +63,9 @@ class Recognition(nn.Module):
         return F.normalize(self.network(crops).float())
 
 
-# Weight of the identity loss 1 - cosine at which a network has about the influence that the published weight 0.2 gives
-# ArcFace's, see `load_recognition`
-ARCFACE_WEIGHT, DLIB_WEIGHT = 0.2, 1.0
+# Weights of the identity loss 1 - cosine in a fit. They give both networks about the same influence, which is half of
+# that in training: larger weights make the colours worse.
+ARCFACE_WEIGHT, DLIB_WEIGHT = 0.1, 0.5
 
 
 def choose_recognition(net_recog: str, path: Path) -> tuple[Recognition | None, float]:
