@@ -150,7 +150,7 @@ def test_to_a_recognition_network_the_fit_becomes_the_person_of_the_photo(face_m
         pictures = torch.from_numpy(np.stack([face.crop, result.overlay])).permute(0, 3, 1, 2) / 255
         of_photo, of_render = recognition(pictures, torch.from_numpy(face.landmarks).expand(2, -1, -1).float())
         distances.append((of_photo - of_render).norm())
-    assert distances[1] < 0.8 * distances[0]
+    assert distances[1] < 0.9 * distances[0]
 
 
 def test_landmarks_alone_give_the_pose(fitter, face_model, photos, landmarks):
