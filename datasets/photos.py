@@ -54,7 +54,8 @@ def list_photos(folder: Path) -> list[Path]:
         advice = ". Patterns are not replaced here: give a folder" * any(sign in str(folder) for sign in "*?[")
         raise InputError(f"the photo folder {folder} does not exist (looked in {Path.cwd()}){advice}")
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give the folder that holds the photos")
+        raise InputError(f"{folder} is not a folder, nor a photo of a type that can be read: give the folder that "
+                         "holds the photos, or convert the photo to JPEG or PNG")
     photos = photos_in(folder)
     if not photos:
         raise InputError(f"no photos in {folder}: looked for {' '.join(sorted(SUFFIXES))}, not in subfolders. "
