@@ -1,5 +1,6 @@
 """Writes coloured meshes as Wavefront OBJ."""
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def write_textured_obj(path: Path, vertices: np.ndarray, uv: np.ndarray, triangl
     """
     lines = _vertex_lines(np.asarray(vertices, np.float64), None)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        file.write(f"mtllib {library}\n".encode("utf-8", "surrogateescape") + lines)
+        file.write(os.fsencode(f"mtllib {library}\n") + lines)
         file.write(_texture_lines(np.asarray(uv, np.float32).tobytes()) + f"usemtl {material}\n".encode())
         file.write(_textured_face_lines(np.asarray(triangles, np.int32).tobytes()))
 

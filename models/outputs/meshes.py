@@ -1,10 +1,11 @@
 """Writes the mesh of a face with a texture."""
+import os
 from pathlib import Path
 
 import numpy as np
 
 from models.outputs.details import FaceDetails
-from util.files import atomic_write, write_lines
+from util.files import atomic_write
 from util.gltf_files import TexturedMesh, write_glb
 from util.obj_files import write_textured_obj
 
@@ -14,8 +15,9 @@ METRES = 0.1   # for one decimetre
 def write_textured_mesh(stem: Path, details: FaceDetails):
     """Write <stem>_textured.obj, its material <stem>_textured.mtl, and its texture <stem>_texture.png."""
     write_texture(stem, details)
-    write_lines(Path(f"{stem}_textured.mtl"), ["newmtl face", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1",
-                                               f"map_Kd {stem.name}_texture.png"])
+    material = f"newmtl face\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {stem.name}_texture.png\n"
+    with atomic_write(Path(f"{stem}_textured.mtl")) as temporary:
+        temporary.write_bytes(os.fsencode(material))
     write_textured_obj(Path(f"{stem}_textured.obj"), details.mesh_vertices, details.settings.layout.uv,
                        details.settings.triangles, f"{stem.name}_textured.mtl", "face")
 
