@@ -17,7 +17,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.stored_faces import StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
     from models.outputs.table import files_of
+    from models.report.page import write_report
     from util.distributed import join_processes, leave_processes
     from util.locks import lock_folder
 
@@ -75,7 +76,8 @@ def reconstruct_folder(options: Namespace) -> int:
         model = common_model(photos.paths) if options.coeffs else None
         reconstructor = build_reconstructor(options, processes, model)
         outputs, settings = prepare_outputs(options, reconstructor)
-        results_folder, start = prepare_results_folder(options, photos, quiet=not processes.is_first)
+        prepared = prepare_results_folder(options, photos) if processes.is_first else None
+        results_folder, start = processes.gather(prepared)[0]
 
         # Results of numbered faces can only have one name if the photos have one name.
         left_out = name_collisions(photos.paths, [""] if options.all_faces else files_of(outputs))
@@ -98,13 +100,18 @@ def reconstruct_folder(options: Namespace) -> int:
             if other:
                 print(f"another test.py writes to {results_folder} at the same time ({other}): of two results of one "
                       "name, the later one stays", file=sys.stderr)
-            left_out_here = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
-                                               options.verbose, quiet=not processes.is_first)
-        for left_out_of_process in processes.gather(left_out_here):
-            left_out |= left_out_of_process
+            collected = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
+                                           options.verbose, quiet=not processes.is_first)
+        remarks: dict[Path, str] = {}
+        for reasons_of_process, remarks_of_process in processes.gather((collected.reasons, collected.remarks)):
+            left_out |= reasons_of_process
+            remarks |= remarks_of_process
 
         if processes.is_first:
-            report_left_out(left_out, photos.root, results_folder, start, options.all_faces)
+            reasons = write_left_out(left_out, photos.root, results_folder, start, options.all_faces)
+            if options.report:
+                write_report(results_folder, f"{about(reconstructor)}, {datetime.now():%d %B %Y, %H:%M}",
+                             settings.preview_model, remarks, reasons)
             print(f"{len(photos.paths) - len(left_out)} of {len(photos.paths)} photos done: {results_folder}")
         processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0
     finally:
@@ -132,11 +139,12 @@ def tell_before_the_work(photos: "ChosenPhotos", collisions: dict[Path, str], op
     left_out.count_others(results_folder)
 
 
-def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bool) -> tuple[Path, float]:
+def prepare_results_folder(options: Namespace, photos: "ChosenPhotos") -> tuple[Path, float]:
     """Choose and make the folder of results. Returns it, and the time of the start, see `make_results_folder`.
 
-    quiet: do not print a remark if the folder does not have the name of the folder of photos. Raises InputError.
+    Prints a remark if the folder does not have the name of the folder of photos. Raises InputError.
     """
+    from models.report.parts import remove_parts
     from models.result_places import check_results_folder, choose_results_folder, make_results_folder
 
     if options.results_dir:
@@ -145,11 +153,13 @@ def prepare_results_folder(options: Namespace, photos: "ChosenPhotos", quiet: bo
     else:
         results = options.checkpoints_dir / options.name / "results"
         marked, remark = choose_results_folder(results, photos.source)
-        if remark and not quiet:
+        if remark:
             print(remark, file=sys.stderr)
         results_folder = marked / f"epoch_{options.epoch}_000000"
     photos.check_results(results_folder)
-    return results_folder, make_results_folder(results_folder, marked, photos.source)
+    start = make_results_folder(results_folder, marked, photos.source)
+    remove_parts(results_folder)   # of a report that was stopped
+    return results_folder, start
 
 
 def build_reconstructor(options: Namespace, processes: "Processes", model: "StoredNumbers | None" = None
@@ -181,23 +191,31 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor") -> tuple
 
     face_model = copy_to_cpu(reconstructor.face_model)
     arkit = load_arkit_units(face_model, options.bfm_folder)
-    outputs = choose_outputs(options.save, arkit is not None)
+    outputs = choose_outputs(options.save + ("report",) * options.report, arkit is not None)
     if reconstructor.fitter or "overlay" in parts_of(outputs):
         reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
     return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
                                    options.frontal, options.neutral, options.texture == "lit", arkit)
 
 
+def about(reconstructor: "Reconstructor") -> str:
+    """Returns what a report says about where its faces come from."""
+    origin = reconstructor.origin
+    network = f"Network {origin.checkpoint}" if origin.checkpoint else "No network"
+    steps = f", {reconstructor.fit_iters} steps of the fit" * bool(reconstructor.fit_iters)
+    return f"{network}, face model {origin.face_model}{steps}"
+
+
 def reconstruct_photos(photos: "PhotoFolder | StoredFaces", reconstruct: Callable[..., "list[FaceResult]"],
                        writer: "FaceWriter", batch_size: int, workers: int, verbose: bool, quiet: bool = False
-                       ) -> dict[Path, str]:
+                       ) -> "LeftOut":
     """Reconstruct the faces of photos in batches. While one batch is computed, processes read the photos of the next
     ones and threads write the results of the one before.
 
     reconstruct: computes a batch of faces, see `Reconstructor.__call__`. writer: writes the results; it is closed at
     the end. workers: number of processes that read photos; 0 reads in this process. verbose: print the traceback of
     errors. quiet: show no progress.
-    Returns the photos that were left out, and why. Raises InputError if memory runs out.
+    Returns the photos that were left out, and why, and the remarks. Raises InputError if memory runs out.
     """
     from datasets.photo_folder import batches
     from util.devices import explain_out_of_memory
@@ -219,27 +237,29 @@ def reconstruct_photos(photos: "PhotoFolder | StoredFaces", reconstruct: Callabl
             progress.advance(len(complete_photos))
         report_errors(writer.finish(), verbose, left_out)
         left_out.count_others(writer.folder)
-    return left_out.reasons
+    return left_out
 
 
-def report_left_out(left_out: dict[Path, str], root: Path, results_folder: Path, start: float, all_faces: bool):
+def write_left_out(left_out: dict[Path, str], root: Path, results_folder: Path, start: float, all_faces: bool
+                   ) -> dict[str, str]:
     """Write skipped.txt, if photos were left out. It also names their results of earlier runs, which are still there.
 
     left_out: the reason for each photo. root: of the photos. start: time of the start of this run, see
-    `make_results_folder`.
+    `make_results_folder`. Returns the reasons as they are written, by the path of the photo in the root.
     """
     from models.result_places import old_results
     from util.files import SKIPPED, write_lines
 
-    lines = []
+    reasons = {}
     for photo, reason in sorted(left_out.items()):
         path = photo.relative_to(root)
         old = old_results(results_folder, path.with_suffix(""), start, all_faces)
         if old:
             reason += f"; results of an earlier run are still there: {', '.join(file.name for file in old)}"
-        lines.append(f"{path}: {reason}")
-    if lines:
-        write_lines(results_folder / SKIPPED, lines)
+        reasons[str(path)] = reason
+    if reasons:
+        write_lines(results_folder / SKIPPED, [f"{path}: {reason}" for path, reason in reasons.items()])
+    return reasons
 
 
 def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_out: "LeftOut"):

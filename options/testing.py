@@ -89,6 +89,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "whole photo. maps: depth, normals, albedo and mask, of photo and crop. all: all of them.")
     group.add_argument("--texture", choices=["lit", "albedo"], default="lit",
                        help="What textures show. lit: the colours of the photo. albedo: the light is divided out.")
+    add_flag(group, "--report", False,
+             "Writes report.html too: a page that shows each photo, its face also in 3D, its landmarks, and what "
+             "was left out. A browser opens it without server or network.")
     add_flag(group, "--frontal", False,
              "Meshes face along z, at the origin, and not as in the photo. Pictures stay as they are.")
     add_flag(group, "--neutral", False, "Meshes have no expression. Pictures stay as they are.")

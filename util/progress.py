@@ -65,7 +65,7 @@ class FirstLines:
 
 
 class LeftOut:
-    """Collects which photos are left out, and why. Prints the first ten reasons and the first ten remarks.
+    """Collects which photos are left out, and why, and remarks. Prints the first ten reasons and remarks.
 
     say: prints a line. verbose: print all reasons and remarks.
     """
@@ -74,6 +74,7 @@ class LeftOut:
         most = math.inf if verbose else 10
         self.say, self.first_reasons, self.first_remarks = say, FirstLines(say, most), FirstLines(say, most)
         self.reasons: dict[Hashable, str] = {}   # by photo
+        self.remarks: dict[Hashable, str] = {}   # by photo
 
     def add(self, photo: Hashable, problem: str = "", remark: str = ""):
         """Take note of the problem that leaves a photo out, and of a remark; "" stands for none. Only the first problem
@@ -82,6 +83,7 @@ class LeftOut:
             self.reasons[photo] = problem
             self.first_reasons.say(f"left out: {problem}")
         if remark:
+            self.remarks[photo] = remark
             self.first_remarks.say(remark)
 
     def count_others(self, folder: Path):

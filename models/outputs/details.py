@@ -15,7 +15,10 @@ from models.outputs.arkit import ArkitUnits
 from models.outputs.texture import SeenFace, TextureMap, make_texture, texture_map
 from models.outputs.uv_layout import UvLayout, unwrap_once
 from models.records import FaceResult, Origin
+from models.simplification import simplify
 from util.pictures import png_bytes
+
+PREVIEW_TRIANGLES = 6000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class OutputSettings:
     lit: bool = True
     arkit: ArkitUnits | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)   # so that one thread computes what all use
+
+    @property
+    def preview_model(self) -> FaceModel:
+        """The face model with fewer triangles, which the report page shows."""
+        with self.lock:
+            return self._preview_model
 
     @cached_property
     def triangles(self) -> np.ndarray:
@@ -56,6 +65,10 @@ class OutputSettings:
         """What each texel shows."""
         with self.lock:
             return self._texels
+
+    @cached_property
+    def _preview_model(self) -> FaceModel:
+        return simplify(self.face_model, PREVIEW_TRIANGLES)
 
     @cached_property
     def _layout(self) -> UvLayout:

@@ -12,6 +12,7 @@ from models.outputs.meshes import write_binary_mesh, write_texture, write_textur
 from models.outputs.numbers import write_arkit_weights, write_landmarks, write_numbers
 from models.outputs.panel import write_coefficients, write_colored_mesh, write_panel
 from models.outputs.pictures import write_maps, write_overlay
+from models.report.parts import write_part
 from util.files import InputError
 
 
@@ -43,18 +44,21 @@ OUTPUTS = {
     "overlay": Output(write_overlay, ("_overlay.png",), ("mesh",), of_photo=True),
     "maps": Output(write_maps, tuple(f"{place}_{name}.png" for place in ("", "_crop")
                                      for name in ("depth", "normals", "albedo", "mask"))),
+    "report": Output(write_part, (), ("overlay",)),   # by --report; models/report/page.py makes one page of all parts
 }
 
 
 def choose_outputs(names: Collection[str], arkit: bool) -> tuple[str, ...]:
-    """Returns the names of outputs, in the order of OUTPUTS. "all" stands for all that the face model allows.
+    """Returns the names of outputs, in the order of OUTPUTS. "all" stands for all that the face model allows, except
+    the report.
 
     arkit: whether ARKit's shapes are known for the face model. Raises InputError if they are not, but are needed.
     """
     if "arkit" in names and not arkit:
         raise InputError(f"--save: weights of ARKit's shapes are known for the open face models only, if the folder of "
                          f"face models has {ARKIT_FILE}: leave out arkit")
-    return tuple(name for name in OUTPUTS if name in names or "all" in names and (arkit or name != "arkit"))
+    not_in_all = {"report"} if arkit else {"report", "arkit"}
+    return tuple(name for name in OUTPUTS if name in names or "all" in names and name not in not_in_all)
 
 
 def files_of(names: Iterable[str]) -> list[str]:

@@ -60,7 +60,7 @@ def main():
             writer = FaceWriter(results, outputs, settings, max(options.num_threads, 1))
             left_out = reconstruct_photos(PhotoFolder(paths), reconstructor, writer, options.batch_size,
                                           options.num_threads, verbose=False)
-            assert not left_out, left_out
+            assert not left_out.reasons, left_out.reasons
 
         whole(photos[:options.batch_size])   # warm
         forward, path = [], []

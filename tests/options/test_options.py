@@ -18,17 +18,17 @@ def test_the_options_name_every_network():
 
 
 def test_the_option_save_names_every_output(capsys):
-    assert set(testing.OUTPUTS) == set(OUTPUTS)
+    assert set(testing.OUTPUTS) == set(OUTPUTS) - {"report"}
     assert choose_outputs(testing.parse([]).save, arkit=True) == ("png", "obj", "mat")
     assert choose_outputs(testing.parse(["--save=mat, png,mat"]).save, arkit=False) == ("png", "mat")
-    assert choose_outputs(testing.parse(["--save=png,all"]).save, arkit=True) == tuple(OUTPUTS)
+    assert choose_outputs(testing.parse(["--save=png,all"]).save, arkit=True) == testing.OUTPUTS
     assert "arkit" not in choose_outputs(testing.parse(["--save=all"]).save, arkit=False)
     with pytest.raises(InputError, match="leave out arkit"):
         choose_outputs(testing.parse(["--save=png,arkit"]).save, arkit=False)
     for wrong in ("--save=png,jpg", "--save="):
         with pytest.raises(SystemExit):
             testing.parse([wrong])
-        assert ", ".join(OUTPUTS) in capsys.readouterr().err
+        assert ", ".join(testing.OUTPUTS) in capsys.readouterr().err
 
 
 def test_options_are_parsed_without_loading_pytorch():
@@ -91,7 +91,8 @@ def test_help_of_the_reconstruction_shows_the_options_that_have_an_effect(capsys
         "name", "gpu_ids", "checkpoints_dir", "epoch", "suffix", "verbose", "use_ddp", "net_recon", "bfm_folder",
         "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "save", "all_faces",
         "fit_iters", "detector", "batch_size", "num_threads", "recursive", "results_dir", "frontal", "neutral",
-        "texture", "fit_color", "net_recog", "net_recog_path", "coeffs", "exp_from", "pose_from", "light_from"}
+        "texture", "report", "fit_color", "net_recog", "net_recog_path", "coeffs", "exp_from", "pose_from",
+        "light_from"}
 
 
 def test_the_reconstruction_accepts_options_without_effect():
