@@ -112,13 +112,13 @@ def test_a_network_is_not_taken_for_one_of_another_camera(photos, trained, tmp_p
 
 
 def test_the_face_model_of_the_training_is_recorded_and_taken_again(photos, trained, tmp_path):
-    assert torch.load(trained / "epoch_2.pth", weights_only=True)["options"]["bfm_model"] == "open_face_model.npz"
+    assert torch.load(trained / "epoch_2.pth", weights_only=True)["options"]["bfm_model"] == "photo_face_model.npz"
     folder = tmp_path / "models"
     folder.mkdir()
-    shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
+    shutil.copy(ROOT / "BFM" / "photo_face_model.npz", folder)
     (folder / "BFM_model_front.mat").write_text("put there later")
     trainer = build_trainer(parse(arguments(photos, trained.parent, "--name=m", f"--bfm_folder={folder}")), CPU)
-    assert trainer.recorded_options["bfm_model"] == "open_face_model.npz"
+    assert trainer.recorded_options["bfm_model"] == "photo_face_model.npz"
 
 
 def test_the_network_of_a_checkpoint_is_taken_whatever_the_default_is(photos, trained):
