@@ -93,7 +93,8 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    pack_albedo(HERE / OPEN_MODEL, options.out, data["meantex"].reshape(-1, 3), data["texBase"])
+    with atomic_write(options.out) as temporary, temporary.open("wb") as file:
+        pack_albedo(HERE / OPEN_MODEL, file, data["meantex"].reshape(-1, 3), data["texBase"])
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
 

@@ -159,7 +159,7 @@ def load_checkpoint(path: Path) -> dict:
     `save_training` describes. Raises InputError."""
     if not path.is_file():
         raise InputError(f"no checkpoint {path}: {_present(path)}. Get one from {assets.CHECKPOINT.source}; "
-                         "--name=open_face --epoch=20 is the one that ships")
+                         "--name=photo_face --epoch=20 is one that ships")
     checkpoint = load_weights(path, "checkpoint")
     network = checkpoint.get("net_recon")
     if isinstance(network, Unread):

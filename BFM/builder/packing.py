@@ -111,15 +111,15 @@ def albedo_arrays(mean, basis, step, points):
                 albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32), albedo_step=np.float32(step))
 
 
-def pack_albedo(source, path, mean, basis):
-    """Writes the model in the file `source` to `path`, with another albedo.
+def pack_albedo(source, file, mean, basis):
+    """Writes the model in the file `source` to the open file or path `file`, with another albedo.
 
     mean: (N, 3) grey levels 0..255. basis: (3N, 80) grey levels.
     """
     with np.load(source) as packed:
         arrays = {name: packed[name] for name in packed.files}
     arrays |= albedo_arrays(mean, basis, PHOTO_ALBEDO_STEP, arrays['meanshape'])
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(file, **arrays)
 
 
 def reference_sample(path, surface, identity, expression, albedo, rng, vertices=40):

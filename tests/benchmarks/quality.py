@@ -84,7 +84,7 @@ def reconstruct(photos: Path, checkpoints: Path, options: list[str]) -> Path:
                            f"--checkpoints_dir={checkpoints}"], cwd=ROOT)
     if done.returncode not in (0, 1):   # test.py has printed why
         sys.exit(done.returncode)
-    results, = checkpoints.glob("*/results/*/*")
+    results, = checkpoints.glob("*/results/*/epoch_*")
     return results
 
 
