@@ -1,5 +1,6 @@
 """Fits the 257 coefficients of a face to one photo, by the method's own losses."""
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -8,9 +9,11 @@ from torch.nn.functional import avg_pool2d
 from models import losses
 from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton, is_grey
-from models.recognition import Recognition
 from models.renderer import MeshRenderer
 from models.simplification import simplify
+
+if TYPE_CHECKING:
+    from models.recognition import Recognition
 
 # Weights of the losses. id, exp and tex are multiplied by reg. Those of color and lm are the method's for training. The
 # others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns from
@@ -37,7 +40,7 @@ class Fitter(nn.Module):
     FIT_WEIGHTS.
     """
 
-    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: Recognition | None = None,
+    def __init__(self, face_model: FaceModel, renderer: MeshRenderer, recognition: "Recognition | None" = None,
                  weights: dict[str, float] = FIT_WEIGHTS):
         super().__init__()
         self.face_model, self.renderer, self.recognition, self.weights = face_model, renderer, recognition, weights

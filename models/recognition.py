@@ -1,11 +1,11 @@
 """Recognition networks for the identity loss: each turns a face into a unit vector that tells whose it is."""
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from kornia.geometry.transform import warp_affine
 from torch import nn
 
 from models import arcface, dlib_recognition
@@ -14,6 +14,10 @@ from models.coordinates import CROP_SIZE, flip_y
 from models.landmarks import EYES, INNER_UPPER_LIP, NOSE, OUTER_UPPER_LIP, five_points, similarity
 from util import assets
 from util.files import InputError
+
+with warnings.catch_warnings():   # kornia uses torch.jit.script, of which new versions of PyTorch warn
+    warnings.simplefilter("ignore", FutureWarning)
+    from kornia.geometry.transform import warp_affine
 
 NETWORKS = (*arcface.STAGES, "dlib")
 

@@ -22,7 +22,6 @@ from models.face_model_files import choose_face_model
 from models.face_rendering import build_face_model, render_over
 from models.fitting import FIT_WEIGHTS, Fitter
 from models.landmarks import roll
-from models.recognition import choose_recognition
 from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
 from util import assets
@@ -87,6 +86,7 @@ class Reconstructor:
                                                      camera_d=camera_d, z_near=z_near, z_far=z_far, renderer=renderer)
         fitter = None
         if fit_iters:
+            from models.recognition import choose_recognition  # the import takes a second
             net_recog_path = net_recog_path or checkpoints_dir / assets.RECOGNITION.name
             recognition, weight = choose_recognition(net_recog, net_recog_path)
             fitter = Fitter(face_model, mesh_renderer, recognition, FIT_WEIGHTS | {"feat": weight})

@@ -16,10 +16,13 @@ def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
     """
     if len(face_model.tri) <= triangles:
         return face_model
-    device = face_model.mean_shape.device
-    chosen, faces, stands_for = choose_vertices(face_model, triangles)
-    rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
+    return keep_vertices(face_model, *choose_vertices(face_model, triangles))
 
+
+def keep_vertices(face_model: FaceModel, chosen: np.ndarray, faces: np.ndarray, stands_for: np.ndarray) -> FaceModel:
+    """A copy of the face model with the chosen vertices, see `choose_vertices`."""
+    device = face_model.mean_shape.device
+    rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
     small = copy.deepcopy(face_model)
     for name in ("mean_shape", "mean_tex"):
         setattr(small, name, getattr(face_model, name)[rows])

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from models.face_model import FaceModel
-from models.simplification import choose_vertices, simplify
+from models.simplification import choose_vertices, keep_vertices
 
 
 class VertexSample(nn.Module):
@@ -18,20 +18,19 @@ class VertexSample(nn.Module):
     def __init__(self, face_model: FaceModel, triangles: int):
         super().__init__()
         device = face_model.mean_shape.device
-        self.drawn = simplify(face_model, triangles)   # draws what hides what
-        chosen = torch.from_numpy(choose_vertices(face_model, triangles)[0]).to(device)
+        choice = choose_vertices(face_model, triangles)
+        self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
+        chosen = torch.from_numpy(choice[0]).to(device)
         around, corners, exists = _triangles_around(face_model, chosen)
         mean, base = coordinate_rows(face_model.mean_shape, around), coordinate_rows(face_model.shape_base, around)
 
-        def normals(shape: torch.Tensor) -> torch.Tensor:
-            return _normals(shape.view(1, -1, 3), corners, exists)[0]
-
-        def change(direction: torch.Tensor) -> torch.Tensor:
-            return torch.func.jvp(normals, (mean,), (direction,))[1]
+        def normals(shapes: torch.Tensor) -> torch.Tensor:
+            return _normals(shapes.view(len(shapes), -1, 3), corners, exists)
 
         albedo_base = coordinate_rows(face_model.tex_base, chosen)
         moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
-        turns = torch.func.vmap(change, chunk_size=16)(base)
+        # The change of the normals by each coefficient from -1/2 to 1/2. A few at a time take little memory.
+        turns = torch.cat([normals(mean + some / 2) - normals(mean - some / 2) for some in base.split(16)])
         buffers = {
             "corners": corners, "exists": exists, "mean_around": mean, "base_around": base,
             "mean_shape": coordinate_rows(face_model.mean_shape, chosen).view(-1, 3),

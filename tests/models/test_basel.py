@@ -129,7 +129,7 @@ def test_without_the_gated_files_the_open_model_is_taken(folder):
     (folder / "open_face_model.npz").symlink_to(ROOT / "BFM" / "open_face_model.npz")
     (folder / MORPHABLE).unlink()
     (folder / EXPRESSIONS).unlink()
-    with pytest.warns(UserWarning, match="open face model.*01_Morph.*Exp_Pca"):
+    with pytest.warns(UserWarning, match="open_face_model.npz is used.*01_Morph.*Exp_Pca"):
         assert len(load_face_model_data(folder)["point_buf"]) > 30_000
     assert not (folder / DERIVED).exists()
 
