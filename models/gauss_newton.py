@@ -88,25 +88,26 @@ class GaussNewton(nn.Module):
         pictures, color_share = self.pictures(photos, attention)
         damping = coeffs.new_full((len(coeffs), 1), FIRST_DAMPING if further_loss is None else FIRST_DAMPING_FURTHER)
         further, pull = _value_and_gradient(further_loss, coeffs)
+        view = self.view(coeffs)
+        landmark_offsets = rows @ (self.face_model.landmarks(coeffs) - landmarks)
         for _ in range(iterations):
-            view = self.view(coeffs)
             areas = self.seen_areas(coeffs, view, attention.shape[-1])
             colors = self.compare_colors(coeffs, view, pictures, areas, color_share)
-            landmark_offsets = rows @ (self.face_model.landmarks(coeffs) - landmarks)
             loss = self.loss(coeffs, colors) + landmark_offsets.square().sum((1, 2)) / 2 + further
             hessian, gradient = self.equations(coeffs, colors, partial(self.color_jacobian, coeffs, view))
             jacobian = (rows @ self.landmark_jacobian(coeffs).flatten(2)).unflatten(2, (2, SIZE)).flatten(1, 2)
             hessian = hessian + jacobian.mT @ jacobian
             gradient = gradient + (jacobian.mT @ landmark_offsets.flatten(1)[..., None])[..., 0] + pull
             new = coeffs - _solve(hessian, gradient, damping)
-            new_colors = self.compare_colors(new, self.view(new), pictures, areas, color_share)
+            new_view = self.view(new)
+            new_colors = self.compare_colors(new, new_view, pictures, areas, color_share)
             new_further, new_pull = _value_and_gradient(further_loss, new)
             new_offsets = rows @ (self.face_model.landmarks(new) - landmarks)
             new_loss = self.loss(new, new_colors) + new_offsets.square().sum((1, 2)) / 2 + new_further
             better = new_loss < loss
-            coeffs = torch.where(better[:, None], new, coeffs)
-            further = torch.where(better, new_further, further)
-            pull = torch.where(better[:, None], new_pull, pull)
+            coeffs, further, pull, landmark_offsets = _chosen(
+                better, (new, new_further, new_pull, new_offsets), (coeffs, further, pull, landmark_offsets))
+            view = View(*_chosen(better, new_view, view))
             damping = torch.where(better[:, None], SHORTER * damping, LONGER * damping)
         return coeffs
 
@@ -130,8 +131,8 @@ class GaussNewton(nn.Module):
             new[:, free] -= _solve(hessian, gradient, damping)
             new_colors = self.compare_colors(new, view, pictures, areas, color_share)
             better = (self.loss(new, new_colors) < self.loss(coeffs, colors)) & (colors.shares.sum(1) > 0)
-            coeffs = torch.where(better[:, None], new, coeffs)
-            colors = self.compare_colors(coeffs, view, pictures, areas, color_share)
+            coeffs, = _chosen(better, (new,), (coeffs,))
+            colors = Colors(*_chosen(better, new_colors, colors))
             damping = torch.where(better[:, None], SHORTER * damping, LONGER * damping)
         return coeffs
 
@@ -297,6 +298,12 @@ class Colors(NamedTuple):
     shares: torch.Tensor    # (B, V) of each vertex in the mean over the face; their sum is 1
     slopes: torch.Tensor    # (B, V, 2, 3) of the photo's colours per px of the crop, to the right and down
     color_share: torch.Tensor   # (B, 1, 1), see `GaussNewton.pictures`
+
+
+def _chosen(better: torch.Tensor, new: tuple[torch.Tensor, ...], old: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """Tensors (B, ...) that are `new` for the faces that are better (B,), and `old` for the others."""
+    return [torch.where(better.view(-1, *[1] * (one.ndim - 1)), one, other)
+            for one, other in zip(new, old, strict=True)]
 
 
 def _solve(hessian: torch.Tensor, gradient: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:

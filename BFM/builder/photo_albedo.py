@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from torch.nn.functional import grid_sample
 
 from models.coefficients import split
-from models.coordinates import crop_pixels_to_photo
+from models.coordinates import CROP_SIZE, crop_pixels_to_photo
 from models.face_model import FaceModel, light, rotation
 from models.landmarks import NOSE_TIP
 from models.renderer import MeshRenderer
@@ -53,25 +53,26 @@ def sample_albedo(face_model: FaceModel, renderer: MeshRenderer, coeffs: torch.T
     (B, N) 0..1; and the mean distance (B,) of these colours to the fit's albedo, which is large where a fit has failed.
     """
     c = split(coeffs)
-    face = face_model(coeffs)
-    depth = renderer(face.vertices, face_model.tri, size=DEPTH_SIZE)[1]
-    normals = face_model.normals(face_model.shape(c["id"], c["exp"])) @ rotation(c["angle"])
+    shape = face_model.shape(c["id"], c["exp"])
+    vertices = face_model.to_camera(shape, c["angle"], c["trans"])
+    depth = renderer(vertices, face_model.tri, size=DEPTH_SIZE)[1]
+    normals = face_model.normals(shape) @ rotation(c["angle"])
     shading = light(normals, c["gamma"])
-    place = 2 * face_model.focal / 224 * face.vertices[..., :2] / face.vertices[..., 2:]   # -1..1, y up
+    place = 2 * face_model.focal / CROP_SIZE * vertices[..., :2] / vertices[..., 2:]       # -1..1, y up
     grid = (place * place.new_tensor([1, -1]))[:, :, None]
 
     def at_vertices(image: torch.Tensor, mode: str) -> torch.Tensor:
         return grid_sample(image, grid, mode=mode, align_corners=False)[:, 0, :, 0]
 
-    seen = face.vertices[..., 2] < at_vertices(depth, "nearest") + HIDDEN_BEHIND
+    seen = vertices[..., 2] < at_vertices(depth, "nearest") + HIDDEN_BEHIND
     weights = (normals[..., 2] - LEAST_COSINE).clamp(min=0) * at_vertices(attention, "bilinear")
     weights = weights * seen * (shading.mean(-1) > LEAST_LIGHT)
-    pixels = 112 * (grid[:, :, 0].numpy() + 1) - 0.5                                       # crop, y down
+    pixels = CROP_SIZE / 2 * (grid[:, :, 0].numpy() + 1) - 0.5                            # crop, y down
     matrices = [crop_pixels_to_photo(params) for params in trans_params]
     colors = np.stack([sample_photo(photo, points @ matrix[:2, :2].T + matrix[:2, 2], params[2])
                        for photo, points, matrix, params in zip(photos, pixels, matrices, trans_params, strict=True)])
     colors = colors / shading.clamp(min=0.1).numpy()
-    albedo = face.albedo.numpy()
+    albedo = face_model.albedo(c["tex"]).numpy()
     weights = (weights.numpy() / FULL_WEIGHT).clip(0, 1) * (colors.max(2) < BRIGHTEST)
     errors = np.full(len(colors), np.inf)
     for i, seen in enumerate(weights > 0.2):
