@@ -30,39 +30,56 @@ class Photo:
     remark: str = ""           # what the user should know about the photo
 
 
-class PhotoFolder(Dataset):
-    """The photos of a folder; item i is the `Photo` that is read from photos[i].
+class FaceFiles(Dataset):
+    """Files of which each is read as a `Photo`; item i is that of paths[i]. An error leaves out only its own file.
+
+    verbose: add the trace of an unexpected error to the photo's remark. root: the folder that the names of results are
+    relative to; None: results have the name of the file alone.
+    """
+
+    def __init__(self, paths: list[Path], verbose: bool, root: Path | None):
+        self.paths, self.verbose, self.root = paths, verbose, root
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Photo:
+        path = self.paths[index]
+        try:
+            return self.read(path)
+        except Exception as error:   # one file must not stop the others
+            return Photo(path, [], *problem_and_remark(error, path, self.verbose))
+
+    def read(self, path: Path) -> Photo:
+        """Returns the photo of a file. Raises InputError if it has none."""
+        raise NotImplementedError
+
+    def name_of_results(self, path: Path) -> str:
+        return path.relative_to(self.root or path.parent).with_suffix("").as_posix()
+
+
+class PhotoFolder(FaceFiles):
+    """The photos of a folder.
 
     photos: paths. for_fit: also find the 68 landmarks and the attention mask of each face. all_faces: return every face
     that is found in a photo; otherwise the one of detections/, or the largest. lm_model: folder that may hold a
-    TensorFlow landmark detector. detector: name of the face detector, of DETECTORS. verbose: add the trace of an
-    unexpected error to the photo's remark. root: the folder that the names of results are relative to; None: results
-    have the name of the photo alone.
+    TensorFlow landmark detector. detector: name of the face detector, of DETECTORS. verbose, root: see
+    `FaceFiles`.
     """
 
     def __init__(self, photos: list[Path], for_fit: bool = False, all_faces: bool = False,
                  lm_model: Path = Path("checkpoints/lm_model"), detector: str = "mediapipe", verbose: bool = False,
                  root: Path | None = None):
-        self.root = root
-        self.photos, self.for_fit, self.all_faces, self.verbose = photos, for_fit, all_faces, verbose
+        super().__init__(photos, verbose, root)
+        self.all_faces = all_faces
         self.detector = face_detector(detector)
         self.landmark_detector = landmark_detector(lm_model, self.detector) if for_fit else None
-
-    def __len__(self) -> int:
-        return len(self.photos)
-
-    def __getitem__(self, index: int) -> Photo:
-        path = self.photos[index]
-        try:
-            return self.read(path)
-        except Exception as error:   # one photo must not stop the others
-            return Photo(path, [], *problem_and_remark(error, path, self.verbose))
 
     def read(self, path: Path) -> Photo:
         """Returns the photo's aligned faces. Raises InputError if the photo cannot be read or shows no face."""
         photo, remark_on_file = read_incomplete_photo(path)
         found, remark = find_faces(path, photo, self.detector, self.all_faces)
-        photo_name = path.relative_to(self.root or path.parent).with_suffix("").as_posix()
+        photo_name = self.name_of_results(path)
         faces, problems, remarks = [], [], list(filter(None, (remark_on_file, remark)))
         for number, face in enumerate(found):
             name = f"{photo_name}_{number}" if self.all_faces else photo_name

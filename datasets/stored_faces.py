@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from datasets.alignment import crop_again
 from datasets.photo_choice import ChosenPhotos, absolute
-from datasets.photo_folder import Photo, problem_and_remark
+from datasets.photo_folder import FaceFiles, Photo
 from datasets.photos import read_incomplete_photo
 from models.coefficients import SLICES
 from models.coordinates import CROP_SIZE
@@ -29,30 +28,20 @@ class StoredFace(AlignedFace):
     coefficients: np.ndarray | None = None   # (257,) float32
 
 
-class StoredFaces(Dataset):
-    """The faces of files of coefficients; item i is the `Photo` with the face of paths[i].
+class StoredFaces(FaceFiles):
+    """The faces of files of coefficients.
 
     paths: of the files. model: the files must have the face model and the camera of this one. changes: what is taken
-    from another face, by the names in CHANGES, and the file of that face. root: the folder that the names of results
-    are relative to. verbose: add the trace of an unexpected error to the photo's remark.
+    from another face, by the names in CHANGES, and the file of that face. root, verbose: see `FaceFiles`.
     Raises InputError if a file of `changes` cannot be used.
     """
 
     def __init__(self, paths: list[Path], model: StoredNumbers, changes: dict[str, Path], root: Path,
                  verbose: bool = False):
-        self.paths, self.model, self.root, self.verbose = paths, model, root, verbose
+        super().__init__(paths, verbose, root)
+        self.model = model
         others = {name: self.read_numbers(path).coefficients for name, path in changes.items()}
         self.changes = {part: others[name][SLICES[part]] for name in others for part in CHANGES[name]}
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Photo:
-        path = self.paths[index]
-        try:
-            return self.read(path)
-        except Exception as error:   # one file must not stop the others
-            return Photo(path, [], *problem_and_remark(error, path, self.verbose))
 
     def read(self, path: Path) -> Photo:
         """Returns the face of a file. Its crop is cut from its photo, if that can still be read, or else white.
@@ -69,7 +58,7 @@ class StoredFaces(Dataset):
         except InputError as error:
             crop = np.full((CROP_SIZE, CROP_SIZE, 3), 255, np.uint8)
             remark = f"{path}: the face is drawn over white, not over its photo: {error}"
-        name = path.relative_to(self.root).with_suffix("").as_posix()
+        name = self.name_of_results(path)
         face = StoredFace(path, name, name, crop, numbers.trans_params, np.empty((0, 2)), turns=numbers.turns,
                           coefficients=coefficients)
         return Photo(path, [face], remark=remark)
