@@ -1,5 +1,6 @@
 """Fits the 257 coefficients of a face to one photo, by the method's own losses."""
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,9 +45,13 @@ class Fitter(nn.Module):
                  weights: dict[str, float] = FIT_WEIGHTS):
         super().__init__()
         self.face_model, self.renderer, self.recognition, self.weights = face_model, renderer, recognition, weights
-        self.coarse = GaussNewton(face_model, renderer, weights, COARSE_TRIANGLES)
         self.fine = GaussNewton(face_model, renderer, weights, FINE_TRIANGLES)
         self.drawn = simplify(face_model, DRAWN_TRIANGLES) if recognition else None
+
+    @cached_property
+    def coarse(self) -> GaussNewton:
+        """The first stage. A fit of colours alone does without it."""
+        return GaussNewton(self.face_model, self.renderer, self.weights, COARSE_TRIANGLES)
 
     def forward(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
                 iterations: int) -> torch.Tensor:

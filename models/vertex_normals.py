@@ -12,12 +12,13 @@ wp.set_module_options({"enable_backward": False})
 
 
 def vertex_normals(shape: torch.Tensor, tri: torch.Tensor, point_buf: torch.Tensor) -> torch.Tensor:
-    """Vertex normals (B, N, 3) of unit length: the normalised sum of the unit normals of the triangles around each
+    """Vertex normals (B, V, 3) of unit length: the normalised sum of the unit normals of the triangles around each
     vertex.
 
     shape: (B, N, 3) float32, in any unit; it gets a gradient. tri: (F, 3) int32; the normal of a triangle with the
-    corners v1, v2, v3 points along cross(v1 - v2, v2 - v3). point_buf: (N, K) int32, the triangles around each vertex,
-    padded with F. A triangle without area and a vertex without triangles have the normal 0.
+    corners v1, v2, v3 points along cross(v1 - v2, v2 - v3). point_buf: (V, K) int32, the triangles around the
+    vertices whose normals are computed (usually all N), padded with F. A triangle without area and a vertex without
+    triangles have the normal 0.
     """
     return _VertexNormals.apply(shape.contiguous(), tri, point_buf)
 
@@ -26,14 +27,14 @@ class _VertexNormals(torch.autograd.Function):
     @staticmethod
     def forward(ctx, shape, tri, point_buf):
         faces = shape.new_empty((len(shape), len(tri), 4))
-        vertices = shape.new_empty((*shape.shape[:2], 4))
+        vertices = shape.new_empty((len(shape), len(point_buf), 4))
         detached = shape.detach()
         slices = runtime.parts(len(shape), shape.device)
         runtime.launch(_triangle_normals, [
             ((part.stop - part.start, len(tri)), [runtime.vectors(faces[part]), detached[part], runtime.vectors(tri)])
             for part in slices], shape.device)
         runtime.launch(_vertex_normals, [
-            ((part.stop - part.start, shape.shape[1]),
+            ((part.stop - part.start, len(point_buf)),
              [runtime.vectors(vertices[part]), runtime.vectors(faces[part]), point_buf]) for part in slices],
             shape.device)
         ctx.save_for_backward(shape, tri, point_buf, faces, vertices)
@@ -46,7 +47,7 @@ class _VertexNormals(torch.autograd.Function):
         grad, grad_shape, grad_faces = grad.contiguous(), torch.zeros_like(shape), torch.zeros_like(faces)
         slices = runtime.parts(len(shape), shape.device)
         runtime.launch(_vertex_normals_backward, [
-            ((part.stop - part.start, shape.shape[1]),
+            ((part.stop - part.start, len(point_buf)),
              [runtime.vectors(grad_faces[part]), grad[part], runtime.vectors(vertices[part]), point_buf])
             for part in slices], shape.device)
         runtime.launch(_triangle_normals_backward, [
@@ -94,7 +95,7 @@ def _triangle_normals(
 
 @wp.kernel
 def _vertex_normals(
-    vertices: wp.array2d(dtype=wp.vec4),  # (B, N) unit normal and length of the sum
+    vertices: wp.array2d(dtype=wp.vec4),  # (B, V) unit normal and length of the sum
     faces: wp.array2d(dtype=wp.vec4),
     point_buf: wp.array2d(dtype=wp.int32),
 ):

@@ -3,10 +3,10 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import nn
-from torch.nn.functional import normalize
 
 from models.face_model import FaceModel
 from models.simplification import choose_vertices, keep_vertices
+from models.vertex_normals import vertex_normals
 
 
 class VertexSample(nn.Module):
@@ -21,18 +21,18 @@ class VertexSample(nn.Module):
         choice = choose_vertices(face_model, triangles)
         self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
         chosen = torch.from_numpy(choice[0]).to(device)
-        around, corners, exists = _triangles_around(face_model, chosen)
+        around, tri, point_buf = _triangles_around(face_model, chosen)
         mean, base = coordinate_rows(face_model.mean_shape, around), coordinate_rows(face_model.shape_base, around)
 
         def normals(shapes: torch.Tensor) -> torch.Tensor:
-            return _normals(shapes.view(len(shapes), -1, 3), corners, exists)
+            return vertex_normals(shapes.view(len(shapes), -1, 3), tri, point_buf)
 
         albedo_base = coordinate_rows(face_model.tex_base, chosen)
         moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
         # The change of the normals by each coefficient from -1/2 to 1/2. A few at a time take little memory.
         turns = torch.cat([normals(mean + some / 2) - normals(mean - some / 2) for some in base.split(16)])
         buffers = {
-            "corners": corners, "exists": exists, "mean_around": mean, "base_around": base,
+            "tri": tri, "point_buf": point_buf, "mean_around": mean, "base_around": base,
             "mean_shape": coordinate_rows(face_model.mean_shape, chosen).view(-1, 3),
             "shape_base": coordinate_rows(face_model.shape_base, chosen),
             # (V, 6, 144): change of the unit normal, at the mean face, and of the position
@@ -48,7 +48,7 @@ class VertexSample(nn.Module):
         """Unposed positions (B, V, 3) and unit normals (B, V, 3) for identity and expression (B, 144)."""
         positions = (self.mean_shape.ravel() + shape_coeffs @ self.shape_base).view(len(shape_coeffs), -1, 3)
         around = (self.mean_around + shape_coeffs @ self.base_around).view(len(shape_coeffs), -1, 3)
-        return positions, _normals(around, self.corners, self.exists)
+        return positions, vertex_normals(around, self.tri, self.point_buf)
 
 
 def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
@@ -57,23 +57,18 @@ def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tenso
 
 
 def _triangles_around(face_model: FaceModel, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The corners of the triangles round the chosen vertices.
+    """The triangles around the chosen vertices (V,).
 
-    Returns their vertices (U,), the places in that list of the corners (V, 8, 3), and whether there is such a triangle
-    (V, 8, 1) 0 or 1: vertices have fewer than eight.
+    Returns their vertices (U,); the triangles (F, 3) int32, as places in that list; and those around each chosen vertex
+    (V, K) int32, padded with F, see `vertex_normals`.
     """
-    triangles = face_model.point_buf[chosen].long()
-    exists = triangles < len(face_model.tri)
-    corners = face_model.tri.long()[triangles.clamp(max=len(face_model.tri) - 1)]
-    around, places = corners.unique(return_inverse=True)
-    return around, places, exists[..., None].float()
-
-
-def _normals(positions: torch.Tensor, corners: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-    """Unit normals (B, V, 3), as models.vertex_normals computes them, from positions (B, U, 3) of the corners."""
-    first, second, third = positions[:, corners].unbind(3)
-    unit = normalize(torch.linalg.cross(first - second, second - third), dim=-1)
-    return normalize((exists * unit).sum(2), dim=-1)
+    around = face_model.point_buf[chosen]
+    exists = around < len(face_model.tri)
+    triangles, places = around[exists].unique(return_inverse=True)
+    point_buf = torch.full_like(around, len(triangles))
+    point_buf[exists] = places.int()
+    vertices, tri = face_model.tri[triangles.long()].unique(return_inverse=True)
+    return vertices.long(), tri.int(), point_buf
 
 
 def _areas(face_model: FaceModel, chosen: torch.Tensor) -> torch.Tensor:
