@@ -65,6 +65,20 @@ class FaceResult:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """One person in all N frames of a video, from which the result files of the clip are written."""
+    video: Path                     # the file, or the folder of frames
+    name: str                       # of the result files, without suffix
+    time: np.ndarray                # (N,) float64 seconds from the start of the video
+    found: np.ndarray               # (N,) bool: whether the person's face was found in the frame
+    coefficients: np.ndarray        # (N, 257) float32: one identity and albedo, the rest smoothed. A frame without the
+    # face has values between those of the frames around it
+    raw_coefficients: np.ndarray    # (N, 257) float32 as computed for each frame alone; nan where the face is not found
+    trans_params: np.ndarray        # (N, 5) float64 W, H, s, tx, ty, which belong to `coefficients`, see coordinates.py
+    turns: np.ndarray               # (N,) int: quarter turns anticlockwise that bring the face upright
+
+
+@dataclass(frozen=True)
 class Batch:
     """B samples on the computing device: photos or rendered faces, or photos first and then rendered faces."""
     photo: torch.Tensor          # (B, 3, S, S) float32 RGB 0..1
