@@ -81,7 +81,7 @@ def launch(kernel, jobs, device):
     jobs = [(dim, arguments) for dim, arguments in jobs if all(dim)]
     if not jobs:
         return
-    _load(kernel, device)
+    load(kernel, device)
     if device.type == "cpu":
         wp_device = wp.get_device("cpu")
         first, *others = jobs
@@ -129,7 +129,7 @@ def _without_driver_warning():
         os.close(saved)
 
 
-def _load(kernel, device):
+def load(kernel, device):
     """Compiles the kernel's module, or reads it from disk, once. Warp's own messages are hidden."""
     key = (kernel.module.name, device)
     if key in _loaded:

@@ -29,6 +29,7 @@ from models.fitting import Fitter  # noqa: E402
 from models.landmarks import five_points  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from models.renderer import MeshRenderer  # noqa: E402
+from tests.benchmarks.scores import align_points  # noqa: E402
 
 
 def random_coefficients(count: int) -> torch.Tensor:
@@ -43,11 +44,8 @@ def random_coefficients(count: int) -> torch.Tensor:
 
 
 def error_after_alignment(found: np.ndarray, ground_truth: np.ndarray) -> float:
-    """Returns the mean distance, mm, of vertices (N, 3), decimetres, after the best similarity (Umeyama, 1991)."""
-    found, ground_truth = found - found.mean(0), ground_truth - ground_truth.mean(0)
-    u, s, vt = np.linalg.svd(found.T @ ground_truth)
-    signs = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
-    aligned = found @ (u * signs @ vt) * (s * signs).sum() / np.square(found).sum()
+    """Returns the mean distance, mm, of vertices (N, 3), decimetres, after the best similarity."""
+    aligned = align_points(found, ground_truth)(found)
     return 100 * np.linalg.norm(aligned - ground_truth, axis=1).mean()
 
 
