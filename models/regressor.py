@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import mobilenetv3, resnet
 
 from models import dlib_recognition
 from models.coefficients import SIZE
@@ -35,6 +34,15 @@ class DlibBackbone(dlib_recognition.Trunk):
         return self.fc(super().forward(chips).flatten(1) / 8)
 
 
+def torchvision_network(name: str) -> Callable[[], nn.Module]:
+    """A function that builds torchvision's network of that name. Only then torchvision is imported, which takes two
+    seconds."""
+    def build() -> nn.Module:
+        from torchvision.models import get_model
+        return get_model(name)
+    return build
+
+
 class Backbone(NamedTuple):
     build: Callable[[], nn.Module]
     features: int      # length of the pooled feature
@@ -43,10 +51,10 @@ class Backbone(NamedTuple):
 
 
 BACKBONES = {
-    "resnet50": Backbone(resnet.resnet50, 2048, "layer1.0.conv3.weight"),
-    "resnet34": Backbone(resnet.resnet34, 512, "layer1.2.conv1.weight"),
-    "resnet18": Backbone(resnet.resnet18, 512, "layer1.0.conv1.weight"),
-    "mobilenet_v3_large": Backbone(mobilenetv3.mobilenet_v3_large, 960, "features.0.0.weight", "classifier"),
+    "resnet50": Backbone(torchvision_network("resnet50"), 2048, "layer1.0.conv3.weight"),
+    "resnet34": Backbone(torchvision_network("resnet34"), 512, "layer1.2.conv1.weight"),
+    "resnet18": Backbone(torchvision_network("resnet18"), 512, "layer1.0.conv1.weight"),
+    "mobilenet_v3_large": Backbone(torchvision_network("mobilenet_v3_large"), 960, "features.0.0.weight", "classifier"),
     "dlib_resnet29": Backbone(DlibBackbone, 4096, "blocks.0.conv1.weight"),
 }
 
