@@ -25,13 +25,14 @@ from models.vertex_sample import VertexSample, coordinate_rows
 SHAPE, ALL = slice(0, 144), slice(None)   # of the coefficients: identity and expression together; all
 HIDDEN_BEHIND = 0.08    # decimetres: a vertex that far behind the drawn surface is hidden
 LEAST_COSINE = 0.1      # of the angle between normal and line of sight: steeper vertices do not count
-# Share of the diagonal of the equations that is added to it at first. A further loss, whose curvature they do not hold,
-# needs shorter steps.
-FIRST_DAMPING, FIRST_DAMPING_FURTHER = 1e-3, 1.0
+# Share of the diagonal of the equations that is added to it at first. A further loss, whose curvature they do not hold
+# before the first step, needs shorter steps.
+FIRST_DAMPING, FIRST_DAMPING_FURTHER = 1e-3, 0.3
 SHORTER, LONGER = 0.3, 10   # factors of the damping after a step that was taken, and after one that was not
 LIGHT_MEAN, LIGHT_SPREAD = 0.25, 0.45   # mean and standard deviation of band 0 of the light in photos
 GREY = 0.015            # mean difference of a grey photo's largest and smallest channel, at most
 GREY_COLOR = 0.3        # share of a difference in colour that counts in a grey photo
+LEAST_COSINE_OF_CHANGE = 1e-4   # between a step and a change of the gradient from which curvature is learned
 LEAST_CURVATURE = 1e-5  # added to the diagonal, for coefficients on which no term of the loss depends
 
 
@@ -82,12 +83,14 @@ class GaussNewton(nn.Module):
         photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px in the 224 x 224 crop, y up, where
         `FaceModel.project` must put them, see `crop_to_projection`. landmark_weights: (B, 68) 0..1. attention:
         (B, 1, S, S) 0..1, how much a pixel counts. further_loss: a term of the loss that is no sum of squares; it maps
-        coefficients (B, 257) to (B,). Its gradient pulls on each step, its curvature is not known.
+        coefficients (B, 257) to (B,). Its gradient pulls on each step. Its curvature is learned from how the gradient
+        changes from step to step.
         """
         rows = self.landmark_rows(landmark_weights)
         pictures, color_share = self.pictures(photos, attention)
         damping = coeffs.new_full((len(coeffs), 1), FIRST_DAMPING if further_loss is None else FIRST_DAMPING_FURTHER)
         further, pull = _value_and_gradient(further_loss, coeffs)
+        curvature = coeffs.new_zeros(len(coeffs), SIZE, SIZE)   # of further_loss
         view = self.view(coeffs)
         landmark_offsets = rows @ (self.face_model.landmarks(coeffs) - landmarks)
         for _ in range(iterations):
@@ -96,7 +99,7 @@ class GaussNewton(nn.Module):
             loss = self.loss(coeffs, colors) + landmark_offsets.square().sum((1, 2)) / 2 + further
             hessian, gradient = self.equations(coeffs, colors, partial(self.color_jacobian, coeffs, view))
             jacobian = (rows @ self.landmark_jacobian(coeffs).flatten(2)).unflatten(2, (2, SIZE)).flatten(1, 2)
-            hessian = hessian + jacobian.mT @ jacobian
+            hessian = hessian + jacobian.mT @ jacobian + curvature
             gradient = gradient + (jacobian.mT @ landmark_offsets.flatten(1)[..., None])[..., 0] + pull
             new = coeffs - _solve(hessian, gradient, damping)
             new_view = self.view(new)
@@ -105,6 +108,7 @@ class GaussNewton(nn.Module):
             new_offsets = rows @ (self.face_model.landmarks(new) - landmarks)
             new_loss = self.loss(new, new_colors) + new_offsets.square().sum((1, 2)) / 2 + new_further
             better = new_loss < loss
+            curvature = _learn_curvature(curvature, new - coeffs, new_pull - pull)
             coeffs, further, pull, landmark_offsets = _chosen(
                 better, (new, new_further, new_pull, new_offsets), (coeffs, further, pull, landmark_offsets))
             view = View(*_chosen(better, new_view, view))
@@ -334,6 +338,19 @@ def _value_and_gradient(loss: Callable[[torch.Tensor], torch.Tensor] | None, coe
         coeffs = coeffs.detach().requires_grad_()
         values = loss(coeffs)
         return values.detach(), torch.autograd.grad(values.sum(), coeffs)[0]
+
+
+def _learn_curvature(curvature: torch.Tensor, step: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    """Second derivatives (B, K, K) that explain by which change (B, K) a step (B, K) has changed the gradient.
+
+    They differ from those before by a matrix of rank one (symmetric rank-one update: Nocedal and Wright, Numerical
+    Optimization, 6.2). A change that would make the loss concave is left out.
+    """
+    unexplained = change - (curvature @ step[..., None])[..., 0]
+    along = (unexplained * step).sum(1)
+    convex = along > LEAST_COSINE_OF_CHANGE * unexplained.norm(dim=1) * step.norm(dim=1)
+    update = unexplained[:, :, None] * unexplained[:, None] / torch.where(convex, along, 1)[:, None, None]
+    return curvature + torch.where(convex[:, None, None], update, 0)
 
 
 def _slopes(photos: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
