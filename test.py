@@ -61,6 +61,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.photo_folder import PhotoFolder, name_collisions
     from datasets.stored_faces import StoredFaces, choose_stored_faces, common_model, draw_stored_faces
     from models.face_files import FaceWriter
+    from models.outputs.eg3d import write_datasets
     from models.outputs.table import files_of
     from models.report.page import write_report
     from util.distributed import join_processes, leave_processes
@@ -109,6 +110,8 @@ def reconstruct_folder(options: Namespace) -> int:
 
         if processes.is_first:
             reasons = write_left_out(left_out, photos.root, results_folder, start, options.all_faces)
+            if "eg3d" in outputs:
+                write_datasets(results_folder)
             if options.report:
                 write_report(results_folder, f"{about(reconstructor)}, {datetime.now():%d %B %Y, %H:%M}",
                              settings.preview_model, remarks, reasons)
@@ -195,7 +198,7 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor") -> tuple
     if reconstructor.fitter or "overlay" in parts_of(outputs):
         reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
     return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
-                                   options.frontal, options.neutral, options.texture == "lit", arkit)
+                                   options.frontal, options.neutral, options.texture == "lit", arkit, options.mirror)
 
 
 def about(reconstructor: "Reconstructor") -> str:

@@ -1,10 +1,8 @@
 """Alignment of a photo: five points of the face -> the 224 x 224 crop that the network sees."""
-import math
-
 import numpy as np
-from PIL import Image
 
-from models.coordinates import CROP_SIZE, turn_trans_params
+from models.coordinates import CROP_SIZE
+from models.cropping import crop_face, resize_and_crop, source_span
 from models.landmarks import STANDARD_POINTS
 from util.files import InputError
 
@@ -23,10 +21,10 @@ def align(photo: np.ndarray, points: np.ndarray, mask: np.ndarray | None = None)
     Raises InputError if the points cannot be those of a face.
     """
     trans_params = find_crop(points, photo.shape[1], photo.shape[0])
-    crop = _resize_and_crop(photo, trans_params)
+    crop = resize_and_crop(photo, trans_params)
     if mask is None:
         return crop, trans_params
-    return crop, trans_params, _resize_and_crop(mask, trans_params)
+    return crop, trans_params, resize_and_crop(mask, trans_params)
 
 
 def crop_again(photo: np.ndarray, trans_params: np.ndarray, turns: int = 0) -> np.ndarray:
@@ -39,8 +37,7 @@ def crop_again(photo: np.ndarray, trans_params: np.ndarray, turns: int = 0) -> n
     if photo.shape[:2] != (height, width):
         raise InputError(f"the photo has {photo.shape[1]} x {photo.shape[0]} pixels, but had {width} x {height} when "
                          "its face was cropped")
-    upright = turn_trans_params(trans_params, turns)
-    return np.rot90(_resize_and_crop(np.rot90(photo, turns), upright), -turns)
+    return crop_face(photo, trans_params, turns)
 
 
 def find_crop(points: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -52,8 +49,8 @@ def find_crop(points: np.ndarray, width: int, height: int) -> np.ndarray:
 def share_outside(trans_params: np.ndarray) -> float:
     """The share 0..1 of the crop of `align` that lies outside the photo, where it is black."""
     width, height, scale, center_x, center_y = trans_params
-    spans = (_source_span(int(width), scale, center_x - width / 2),
-             _source_span(int(height), scale, height / 2 - center_y))
+    spans = (source_span(int(width), scale, center_x - width / 2, CROP_SIZE),
+             source_span(int(height), scale, height / 2 - center_y, CROP_SIZE))
     if None in spans:
         return 1.0
     columns, rows = (target.stop - target.start for _, target, _ in spans)
@@ -84,44 +81,3 @@ def _scale_and_center(points: np.ndarray) -> tuple[float, np.ndarray]:
     if scale > _MAX_SCALE:
         raise InputError("the five points of the face are within a few pixels: the face is too small")
     return scale, solution[3]
-
-
-def _resize_and_crop(picture: np.ndarray, trans_params: np.ndarray) -> np.ndarray:
-    """The crop (224, 224) or (224, 224, 3) of a picture (H, W) or (H, W, 3) uint8, black outside the picture.
-
-    The method resizes the whole picture and then crops it. Here only the part of the picture under the crop is resized,
-    with all pixels that the resampling kernel reaches, so the result is the same and a large photo costs no more.
-    """
-    width, height, scale, center_x, center_y = trans_params
-    columns = _source_span(int(width), scale, center_x - width / 2)
-    rows = _source_span(int(height), scale, height / 2 - center_y)
-    crop = np.zeros((CROP_SIZE, CROP_SIZE) + picture.shape[2:], dtype=picture.dtype)
-    if columns is not None and rows is not None:
-        (inside_x, target_x, box_x), (inside_y, target_y, box_y) = columns, rows
-        size = (target_x.stop - target_x.start, target_y.stop - target_y.start)
-        source = Image.fromarray(np.ascontiguousarray(picture[inside_y, inside_x]))
-        crop[target_y, target_x] = source.resize(
-            size, Image.Resampling.BICUBIC, box=(box_x[0], box_y[0], box_x[1], box_y[1]))
-    return crop
-
-
-def _source_span(length: int, scale: float, offset: float) -> tuple[slice, slice, tuple[float, float]] | None:
-    """Where the pixels of the crop come from, along one axis.
-
-    length: of the picture, px. scale: from picture to crop. offset: of the face from the middle of the picture, px.
-
-    Returns the pixels of the picture to read, the pixels of the crop to fill, and where in the pixels that are read
-    those of the crop start and end; or None if the crop lies outside the picture.
-    """
-    resized = int(length * scale)
-    start = int(resized / 2 - CROP_SIZE / 2 + offset * scale)
-    first, last = max(start, 0), min(start + CROP_SIZE, resized)
-    if first >= last:
-        return None
-    step = length / resized
-    reach = 2 * max(step, 1) + 2   # half the width of the bicubic kernel, and 2 px for rounding
-    low = max(math.floor(first * step - reach), 0)
-    high = min(math.ceil(last * step + reach), length)
-    # Rounding must not push the box over the edge, which Pillow refuses.
-    box = (max(first * step - low, 0.0), min(last * step - low, float(high - low)))
-    return slice(low, high), slice(first - start, last - start), box

@@ -58,10 +58,7 @@ def write_face(folder: Path, result: FaceResult, outputs: Collection[str], setti
     """Write the files of a face, <face's name>.png and so on. outputs: names of those of OUTPUTS that belong to a face.
     """
     details = FaceDetails(result, settings)
-    stem = folder / result.face.name
-    stem.parent.mkdir(parents=True, exist_ok=True)   # a name may have folders in it
-    for name in outputs:
-        OUTPUTS[name].write(stem, details)
+    write_files(folder, result.face.name, details, outputs)
 
 
 def write_photo(folder: Path, results: list[FaceResult], outputs: Collection[str], settings: OutputSettings):
@@ -70,7 +67,12 @@ def write_photo(folder: Path, results: list[FaceResult], outputs: Collection[str
     results: all faces of the photo. outputs: names of those of OUTPUTS that belong to a photo.
     """
     details = [FaceDetails(result, settings) for result in results]
-    stem = folder / results[0].face.photo_name
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for name in outputs:
-        OUTPUTS[name].write(stem, details)
+    write_files(folder, results[0].face.photo_name, details, outputs)
+
+
+def write_files(folder: Path, name: str, details: FaceDetails | list[FaceDetails], outputs: Collection[str]):
+    """Write the files of some of OUTPUTS. name: of the face or of the photo. details: what the outputs are made of."""
+    for output in map(OUTPUTS.get, outputs):
+        stem = folder / output.folder / name
+        stem.parent.mkdir(parents=True, exist_ok=True)   # a name may have folders in it
+        output.write(stem, details)

@@ -69,8 +69,8 @@ def old_results(folder: Path, name: Path, before: float, numbered: bool) -> list
     """
     suffixes = "|".join(re.escape(file) for file in files_of(OUTPUTS))
     pattern = re.compile(re.escape(name.name) + (r"(_\d+)?" if numbered else "") + f"({suffixes})")
-    parent = (folder / name).parent
-    files = parent.iterdir() if parent.is_dir() else []
+    parents = {(folder / output.folder / name).parent for output in OUTPUTS.values()}
+    files = [path for parent in parents if parent.is_dir() for path in parent.iterdir()]
     return sorted(path for path in files if pattern.fullmatch(path.name) and path.stat().st_mtime < before)
 
 

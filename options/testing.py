@@ -23,7 +23,8 @@ WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_bat
                   "world_size", "init_path", "use_last_fc", "use_opengl", "phase", "dataset_mode")
 
 # The names in models/outputs/table.py, which is not imported here because that would load PyTorch
-OUTPUTS = ("png", "obj", "mat", "coeffs", "landmarks", "arkit", "obj_textured", "glb", "texture", "overlay", "maps")
+OUTPUTS = ("png", "obj", "mat", "coeffs", "landmarks", "arkit", "obj_textured", "glb", "texture", "overlay", "maps",
+           "eg3d")
 
 
 # Parts of the coefficients that --<name>_from takes from another face
@@ -86,9 +87,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "names of the face model and the checkpoint. landmarks: 68 landmarks and all vertices, px "
                             "in the photo. arkit: weights of ARKit's 52 shapes. obj_textured, glb: the mesh with a "
                             "texture from the photo. texture: the texture alone. overlay: the faces drawn over the "
-                            "whole photo. maps: depth, normals, albedo and mask, of photo and crop. all: all of them.")
+                            "whole photo. maps: depth, normals, albedo and mask, of photo and crop. eg3d: a training "
+                            "set of EG3D, pictures and the labels of their cameras. all: all of them.")
     group.add_argument("--texture", choices=["lit", "albedo"], default="lit",
                        help="What textures show. lit: the colours of the photo. albedo: the light is divided out.")
+    add_flag(group, "--mirror", False, "--save=eg3d writes the mirrored picture of each face too, with its label.")
     add_flag(group, "--report", False,
              "Writes report.html too: a page that shows each photo, its face also in 3D, its landmarks, and what "
              "was left out. A browser opens it without server or network.")
@@ -111,6 +114,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.hide(*WITHOUT_EFFECT)
     options = parse_arguments(parser, arguments)
     options.net_recog_path = options.net_recog_path or located(options.checkpoints_dir, RECOGNITION_PATH)
+    if options.mirror and not {"eg3d", "all"} & set(options.save):
+        parser.error("--mirror is for the training set of EG3D: add eg3d to --save")
     if options.coeffs:
         check_coeffs(parser, options)
     elif given := [name for name in CHANGES if getattr(options, f"{name}_from")]:

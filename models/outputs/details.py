@@ -28,7 +28,8 @@ class OutputSettings:
     face_model: on the CPU, where the files are made. origin: what the faces were reconstructed with. read_photo:
     returns the pixels (H, W, 3) uint8 RGB of a photo by its path. frontal: meshes face along z, at the origin, and not
     as in the photo. neutral: meshes have no expression. lit: whether textures show the photo's light, or else the
-    albedo. arkit: ARKit's shapes of the face model; None: it has none.
+    albedo. arkit: ARKit's shapes of the face model; None: it has none. mirror: whether pictures for EG3D are
+    mirrored too.
     """
     face_model: FaceModel
     origin: Origin
@@ -37,6 +38,7 @@ class OutputSettings:
     neutral: bool = False
     lit: bool = True
     arkit: ArkitUnits | None = None
+    mirror: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)   # so that one thread computes what all use
 
     @property

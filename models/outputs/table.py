@@ -8,6 +8,8 @@ from pathlib import Path
 
 from models.outputs.arkit import FILE as ARKIT_FILE
 from models.outputs.details import FaceDetails
+from models.outputs.eg3d import FOLDER as EG3D_FOLDER
+from models.outputs.eg3d import MIRRORED, write_training_picture
 from models.outputs.meshes import write_binary_mesh, write_texture, write_textured_mesh
 from models.outputs.numbers import write_arkit_weights, write_landmarks, write_numbers
 from models.outputs.panel import write_coefficients, write_colored_mesh, write_panel
@@ -23,12 +25,14 @@ class Output:
     write: writes the files of one face. It gets the folder with the face's name, to which suffixes are added, and the
     face. If of_photo, it gets all faces of one photo, and the name of the photo, instead.
     files: the suffixes of all files that it may write. parts: what the Reconstructor has to compute for it, of
-    `models.reconstruction.PARTS`; everything else is computed by `FaceDetails` when it is used.
+    `models.reconstruction.PARTS`; everything else is computed by `FaceDetails` when it is used. folder: the folder
+    inside that of the results where the files are; "": that of the results.
     """
     write: Callable[[Path, FaceDetails], None] | Callable[[Path, list[FaceDetails]], None]
     files: tuple[str, ...]
     parts: tuple[str, ...] = ()
     of_photo: bool = False
+    folder: str = ""
 
 
 OUTPUTS = {
@@ -44,6 +48,7 @@ OUTPUTS = {
     "overlay": Output(write_overlay, ("_overlay.png",), ("mesh",), of_photo=True),
     "maps": Output(write_maps, tuple(f"{place}_{name}.png" for place in ("", "_crop")
                                      for name in ("depth", "normals", "albedo", "mask"))),
+    "eg3d": Output(write_training_picture, (".png", f"{MIRRORED}.png"), folder=EG3D_FOLDER),
     "report": Output(write_part, (), ("overlay",)),   # by --report; models/report/page.py makes one page of all parts
 }
 

@@ -57,7 +57,7 @@ def scene(face_model, reconstructor, coefficients, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         settings = OutputSettings(face_model, Origin("open_face_model.npz"), lambda path: photo,
-                                  arkit=load_arkit_units(face_model, ROOT / "BFM"))
+                                  arkit=load_arkit_units(face_model, ROOT / "BFM"), mirror=True)
         result, = reconstructor.results(coefficients, [face_at(0.5, 290.3, 331.2)])
         details = FaceDetails(result, settings)
         drawing = Drawing(details.vertices, face_model.tri, details.camera_matrix, (WIDTH, HEIGHT))
@@ -79,9 +79,9 @@ def files(scene, tmp_path_factory):
 
 
 def test_every_output_writes_the_files_that_it_declares(files):
-    declared = {f"{'photo' if output.of_photo else 'face'}{suffix}" for output in OUTPUTS.values()
-                for suffix in output.files}
-    assert {path.name for path in files.iterdir() if path.suffix != ".report"} == declared
+    declared = {files / output.folder / f"{'photo' if output.of_photo else 'face'}{suffix}"
+                for output in OUTPUTS.values() for suffix in output.files}
+    assert {path for path in files.rglob("*.*") if path.suffix != ".report"} == declared
 
 
 @pytest.mark.parametrize("name, unit", [("face_textured.obj", 1), ("face.glb", 10)])

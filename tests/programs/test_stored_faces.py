@@ -1,4 +1,6 @@
-"""test.py --coeffs: faces from stored coefficients. Its functions are called in this process, which is quick."""
+"""test.py --coeffs, faces from stored coefficients, and --save=eg3d, which needs the same run. The functions are called
+in this process, which is quick."""
+import json
 import shutil
 from pathlib import Path
 
@@ -30,7 +32,7 @@ def stored(tmp_path_factory) -> Path:
     photo = Image.open(folder / "photos" / "grace_hopper.jpg").rotate(90, expand=True)
     photo.save(folder / "photos" / "turned.png")
     assert run("--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}",
-               "--save=png,obj,mat,coeffs", f"--img_folder={folder / 'photos'}",
+               "--save=png,obj,mat,coeffs,eg3d", "--mirror", f"--img_folder={folder / 'photos'}",
                f"--results_dir={folder / 'results'}") == 0
     return folder
 
@@ -95,8 +97,22 @@ def test_files_that_cannot_be_used_are_named_and_the_others_drawn(stored, tmp_pa
         run("--coeffs", tmp_path / "good.npz", f"--results_dir={tmp_path}")
 
 
+def test_the_training_set_of_eg3d_has_a_label_for_each_picture(stored):
+    folder = stored / "results" / "eg3d"
+    for name in ("dataset.json", "dataset_cor.json"):
+        labels = dict(json.loads((folder / name).read_text())["labels"])
+        assert labels.keys() == {f"{face}{end}.png" for face in ("astronaut", "grace_hopper", "turned")
+                                 for end in ("", "_mirrored")}
+        for file, label in labels.items():
+            assert Image.open(folder / file).size == (512, 512) and len(label) == 25
+    poses = {file.removesuffix(".png"): np.array(label[:16]).reshape(4, 4) for file, label in labels.items()}
+    assert poses["grace_hopper"][0, 0] > 0.9 and poses["turned"][1, 0] < -0.9   # where the picture's right points to
+    upright, turned = (np.asarray(Image.open(folder / f"{name}.png")) for name in ("grace_hopper", "turned"))
+    assert np.corrcoef(np.rot90(upright).ravel(), turned.ravel())[0, 1] > 0.8
+
+
 @pytest.mark.parametrize("arguments, message", [
-    (["--coeffs=a.npz"], "--results_dir"), (["--exp_from=b.npz"], "--coeffs"),
+    (["--mirror"], "eg3d"), (["--coeffs=a.npz"], "--results_dir"), (["--exp_from=b.npz"], "--coeffs"),
     (["--coeffs=a.npz", "--results_dir=out", "--img_folder=photos"], "--img_folder")])
 def test_options_that_do_not_go_together(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
