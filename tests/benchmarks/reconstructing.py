@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datasets.face_detection import face_detector
-from datasets.face_finder import LM_MODEL, FacePoints, align_face
+from datasets.face_finder import LM_MODEL, FaceFinder, FacePoints, align_face
 from datasets.frozen_landmarks import landmark_detector
 from datasets.photo_folder import FaceFiles, Photo, batches
 from datasets.photos import read_photo
@@ -36,9 +36,9 @@ def load_reconstructor(options: argparse.Namespace) -> Reconstructor:
     """Returns what reconstructs faces, from the options of `add_options`. Raises InputError."""
     if options.epoch == "0" and not options.fit_iters:
         raise InputError("--epoch=0 uses no network: give --fit_iters=12 too, which fits the mean face to each photo")
-    return Reconstructor.load(options.name, options.epoch, choose_device(options.gpu_ids), fit_iters=options.fit_iters,
-                              bfm_model=options.bfm_model, bfm_folder=options.bfm_folder,
-                              checkpoints_dir=options.checkpoints_dir)
+    return Reconstructor.load(options.name, options.epoch, choose_device(options.gpu_ids), FaceFinder(),
+                              fit_iters=options.fit_iters, bfm_model=options.bfm_model,
+                              bfm_folder=options.bfm_folder, checkpoints_dir=options.checkpoints_dir)
 
 
 class AnnotatedFaces(FaceFiles):

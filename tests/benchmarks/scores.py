@@ -8,10 +8,21 @@ import numpy as np
 import torch
 import warp as wp
 
-from models.landmarks import LEFT_EYE, OUTER_EYE_CORNERS, RIGHT_EYE
+from models.landmarks import (
+    LEFT_EYE,
+    LEFT_EYE_CORNERS,
+    MOUTH_CORNERS,
+    NOSE_FOOT,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE,
+    RIGHT_EYE_CORNERS,
+)
 from nvdiffrast.torch import runtime
 
 CPU = torch.device("cpu")
+# The points by which NoW aligns: the corners of the eyes, the foot of the nose, the corners of the mouth
+SEVEN_POINTS = (*LEFT_EYE_CORNERS, *RIGHT_EYE_CORNERS, NOSE_FOOT, *MOUTH_CORNERS)
+SCAN_RADIUS = 0.7   # of the part of a scan that NoW compares, as a share of the size of `scan_center_and_size`
 ALIGNMENT_STEPS = 60
 ALIGNMENT_TOLERANCE = 1e-7   # the alignment is finished when a step improves the error by a smaller share than this
 wp.set_module_options({"enable_backward": False})
@@ -92,12 +103,12 @@ class Surface:
     """
 
     def __init__(self, vertices: np.ndarray, triangles: np.ndarray):
-        triangles = np.asarray(triangles, np.int32)
+        self.vertices, self.triangles = vertices, np.asarray(triangles, np.int32)
         self.center = vertices.mean(0)   # what the kernel computes in single precision is small then
-        self.corners = vertices[triangles]
+        self.corners = vertices[self.triangles]
         runtime.load(_nearest, CPU)   # starts Warp without its messages
         self.mesh = wp.Mesh(wp.array(np.float32(vertices - self.center), dtype=wp.vec3, device="cpu"),
-                            wp.array(triangles.ravel(), dtype=wp.int32, device="cpu"))
+                            wp.array(self.triangles.ravel(), dtype=wp.int32, device="cpu"))
 
     def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns for points (P, 3) the nearest points of the surface (P, 3), and the triangles (P,) that these lie
@@ -159,17 +170,42 @@ def align_to_scan(surface: Surface, points: np.ndarray, start: Similarity, with_
                 break
             damping *= 10
             continue
-        finished = error - moved_error < ALIGNMENT_TOLERANCE * error
+        finished = (error - moved_error < ALIGNMENT_TOLERANCE * error
+                    or moved_error < len(points) * (ALIGNMENT_TOLERANCE * size) ** 2)
         placed, error, (jacobian, residuals), damping = moved, moved_error, moved_system, damping / 10
         if finished:
             break
     return placed
 
 
+def scan_center_and_size(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns the middle (3,) of a face, and the sum of the distance of the outer corners of the eyes and the length of
+    the nose, by which NoW chooses the part of a scan that counts. points: (7, 3) in the order of SEVEN_POINTS."""
+    foot, root = points[4], (points[1] + points[2]) / 2
+    return foot + 0.3 * (root - foot), float(np.linalg.norm(points[0] - points[3]) + np.linalg.norm(root - foot))
+
+
 def scan_distances(surface: Surface, placed: Similarity, points: np.ndarray) -> np.ndarray:
     """Returns the distances (P,) of the points (P, 3) of a scan from a surface that a similarity places, in the unit of
     the scan."""
     return placed.scale * surface.distances(placed.inverse(points))
+
+
+def scan_to_mesh(vertices: np.ndarray, triangles: np.ndarray, points: np.ndarray, scan: np.ndarray,
+                 scan_points: np.ndarray) -> np.ndarray:
+    """Returns the distances (P,) of the vertices of a scan from a face mesh, as the benchmark NoW defines them, in the
+    unit of the scan.
+
+    The mesh is brought to the scan by seven points, then by the similarity with the least sum of squared distances.
+    Only vertices of the scan near the middle of the face count, see SCAN_RADIUS.
+
+    vertices (N, 3), triangles (F, 3), points (7, 3): the mesh, in any unit, and its points in the order of
+    SEVEN_POINTS. scan (S, 3), scan_points (7, 3): the same of the scan.
+    """
+    middle, size = scan_center_and_size(scan_points)
+    counted = scan[np.linalg.norm(scan - middle, axis=1) <= SCAN_RADIUS * size]
+    surface = Surface(vertices, triangles)
+    return scan_distances(surface, align_to_scan(surface, counted, align_points(points, scan_points)), counted)
 
 
 def _linearised(surface: Surface, points: np.ndarray, placed: Similarity, center: np.ndarray,

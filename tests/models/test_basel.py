@@ -1,12 +1,17 @@
 """The Basel face model derived from its files, of which made-up ones take the place here."""
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from scipy.io import savemat
 
 from models.basel import EXPRESSION_VERTICES, VERTICES
+from models.face_model import FaceModel
 from models.face_model_files import load_face_model_data
+from models.records import Origin
+from tests.benchmarks import now
 from tests.helpers import ROOT, not_on_windows
 from util.files import InputError
 
@@ -28,6 +33,7 @@ def parts():
         "shapePC": separable(3 * VERTICES, 199, 1), "shapeEV": 8e5 * random.random((199, 1)),
         "shapeMU": 1e5 * separable(3 * VERTICES, 1, 2), "texPC": separable(3 * VERTICES, 199, 3),
         "texEV": 5e3 * random.random((199, 1)), "texMU": 255 * separable(3 * VERTICES, 1, 4),
+        "tl": random.integers(1, VERTICES + 1, (500, 3)),
         "expPC": separable(79, 3 * EXPRESSION_VERTICES, 5), "std": 1e5 * random.random(79),
         "trimIndex": trimmed[:, None], "idx": random.integers(1, EXPRESSION_VERTICES + 1, (FRONT, 1)),
         "tri": random.integers(1, FRONT + 1, (300, 3)), "point_buf": random.integers(1, 302, (FRONT, 8)),
@@ -43,7 +49,7 @@ def original(parts, tmp_path_factory):
     def save(name, *keys):
         savemat(folder / name, {key: parts[key] for key in keys})
 
-    save(MORPHABLE, "shapePC", "shapeEV", "shapeMU", "texPC", "texEV", "texMU")
+    save(MORPHABLE, "shapePC", "shapeEV", "shapeMU", "texPC", "texEV", "texMU", "tl")
     save("BFM_front_idx.mat", "idx")
     save("BFM_exp_idx.mat", "trimIndex")
     save("facemodel_info.mat", "tri", "point_buf", "keypoints", "frontmask2_idx", "tri_mask2", "skinmask")
@@ -90,6 +96,23 @@ def test_the_numbers_of_each_vertex(parts, folder):
             np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=name)
     for name in ("tri", "point_buf", "keypoints", "frontmask2_idx", "tri_mask2", "skinmask"):
         assert np.array_equal(model[name], parts[name])
+
+
+def test_the_whole_head_has_the_same_shape_as_the_face(parts, folder):
+    model = FaceModel(load_face_model_data(folder))
+    reconstructor = SimpleNamespace(face_model=model, origin=Origin(DERIVED))
+    shape, triangles, seven = now.full_basel_mesh(reconstructor, folder)
+    identity = np.float32(np.random.default_rng(0).normal(size=80))
+    head = shape(SimpleNamespace(coefficients={"id": identity}))
+    face = model.shape(torch.from_numpy(identity)[None], torch.zeros(1, 64))[0].numpy()
+    assert head.shape == (VERTICES, 3) and np.array_equal(triangles, parts["tl"] - 1)
+    keypoints = parts["keypoints"][0, [36, 39, 42, 45, 33, 48, 54]] - 1
+    whole = parts["trimIndex"][parts["idx"][:, 0] - 1, 0] - 1
+    middle = parts["shapeMU"].reshape(-1, 3)[whole].mean(0) / 1e5   # which the face model subtracts
+    assert head[seven] == pytest.approx(face[keypoints] + middle, rel=1e-4)
+    reconstructor.origin = Origin("open_face_model.npz")
+    with pytest.raises(InputError, match="Basel Face Model 2009, but the face model is open_face_model.npz"):
+        now.full_basel_mesh(reconstructor, folder)
 
 
 def test_it_is_kept_and_read_again(folder):
