@@ -81,6 +81,11 @@ class MediapipeDetector:
                 return faces
         return []
 
+    def detect_quickly(self, photo: np.ndarray) -> list[FoundFace]:
+        """The upright faces that are wider than about a twentieth of a photo (H, W, 3) uint8 RGB. The first one has the
+        largest area inside the photo."""
+        return self._faces(photo, _search(photo, _COPY) + _search(photo, _LARGE_COPY))
+
     def face_at(self, photo: np.ndarray, points: np.ndarray) -> FoundFace:
         """The face at five known points. Its score is low where the photo does not show a face there.
 

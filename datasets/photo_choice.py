@@ -19,6 +19,11 @@ class ChosenPhotos:
     source: Path          # absolute path of the folder or list that names the photos; of a single photo, its folder
     folders: list[Path]   # folders of which all photos are chosen
 
+    @classmethod
+    def of_list(cls, paths: list[Path], file: Path) -> "ChosenPhotos":
+        """Returns the photos that a list names. paths: absolute, of the photos. file: the list."""
+        return cls(paths, Path(os.path.commonpath([path.parent for path in paths])), absolute(file), [])
+
     def check_results(self, folder: Path):
         """Raises InputError if results in this folder could overwrite photos, because they would lie beside them."""
         for parent in {photo.parent for photo in self.paths}:
@@ -43,11 +48,10 @@ def choose_photos(place: Path, recursive: bool = False) -> ChosenPhotos:
     if place.is_file() and is_photo(place):
         return ChosenPhotos([place], place.parent, absolute(place.parent), [])
     if place.suffix.lower() == LIST_SUFFIX and place.is_file():
-        paths = read_photo_list(place)
-        return ChosenPhotos(paths, Path(os.path.commonpath([path.parent for path in paths])), absolute(place), [])
+        return ChosenPhotos.of_list(read_photo_list(place), place)
     if not recursive:
         return ChosenPhotos(list_photos(place), place, absolute(place), [place])
-    folders = list(_folders_in(place))
+    folders = list(folders_in(place))
     paths = [path for folder in folders for path in photos_in(folder)]
     if not paths:
         raise InputError(f"no photos in {place} and the folders in it: looked for {' '.join(sorted(SUFFIXES))}")
@@ -67,7 +71,7 @@ def read_photo_list(path: Path) -> list[Path]:
     return list(photos)
 
 
-def _folders_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def folders_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yields a folder and those inside it that may hold photos. Links to folders are followed, but not in circles.
 
     above: the real paths of the folders that lead to this one.
@@ -81,7 +85,7 @@ def _folders_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     for child in children:
         if (not child.name.startswith(".") and child.name not in BESIDE_PHOTOS and not holds_results(child)
                 and child.resolve() not in above):
-            yield from _folders_in(child, above)
+            yield from folders_in(child, above)
 
 
 def absolute(path: Path) -> Path:

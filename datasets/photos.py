@@ -19,6 +19,9 @@ HEIC = {".heic", ".heif"}   # Pillow can't read them; they are listed so that ea
 OTHER_SUFFIXES = {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf",
                   ".pef", ".rwl", ".3fr", ".iiq", ".x3f", ".kdc", ".dcr", ".erf", ".mrw", ".mos", ".mef", ".srw",
                   ".raw", ".jxl", ".jxr", ".exr", ".hdr", ".xcf"}
+# What --img_folder also takes, see datasets/video.py
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".wmv", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts",
+                  ".3gp", ".ogv"}
 NO_PHOTOS = {".txt", ".pts", ".json"}   # there may be one for each photo; they are not looked into, which takes time
 BESIDE_PHOTOS = {"detections", "landmarks", "dense", "mask", "vis"}   # folders of files of the photos beside them
 # How picture files begin: JPEG, PNG, GIF, TIFF, WebP, AVIF and HEIC, JPEG 2000, Photoshop

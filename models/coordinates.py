@@ -127,6 +127,26 @@ def crop_camera_matrix(focal, camera_d):
                      [0, 0, -1, camera_d]])
 
 
+def photo_place(trans, trans_params, turns, focal, camera_d):
+    """Where a photo shows a face (3,): x and y of the face's origin, px, y down, and the logarithm of the number of px
+    that one decimetre takes there.
+
+    trans: (3,) of the face, decimetres. The others are those of `camera_matrix`.
+    """
+    x, y, z = (float(value) for value in trans)
+    matrix = camera_matrix(focal, camera_d, trans_params, turns)
+    to_photo = crop_pixels_to_photo(trans_params, turns)
+    return np.array([*project(np.array([x, y, z]), matrix), np.log(focal * to_photo[0, 0] / (camera_d - z))])
+
+
+def place_trans(place, trans_params, turns, focal, camera_d):
+    """The inverse of `photo_place`: trans (3,) of the face that a photo shows at a place (3,), in any crop of it."""
+    to_photo = crop_pixels_to_photo(trans_params, turns)
+    distance = focal * to_photo[0, 0] / np.exp(place[2])
+    in_crop = (np.asarray(place[:2]) - to_photo[:2, 2]) / to_photo.diagonal()[:2] - (CROP_SIZE - 1) / 2
+    return np.array([*in_crop * (1, -1) * distance / focal, camera_d - distance])
+
+
 def project(points, matrix):
     """Points (..., 3) -> px (..., 2), by a matrix (3, 4) such as `camera_matrix`."""
     homogeneous = points @ matrix[:, :3].T + matrix[:, 3]
