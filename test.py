@@ -4,14 +4,17 @@
     python test.py --epoch=0 --fit_iters=12 --img_folder=DIR        without a network, by a fit to each photo
     python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
     torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos
+    python test.py --name=photo_face --epoch=20 --img_folder=x.mp4 --save=all   a video, whose faces are followed
     python test.py --coeffs A.npz --exp_from B.npz --results_dir=DIR          stored coefficients instead of photos
 
-Writes <photo>.png, <photo>.obj and <photo>.mat to checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, or to
---results_dir. If photos were left out, skipped.txt in that folder says which and why.
+Writes <photo>.png, <photo>.obj and <photo>.mat, or for a video <video>.npz, <video>.mat and <video>_landmarks.txt, to
+checkpoints/<name>/results/<folder>/epoch_<epoch>_000000/, or to --results_dir. If photos or videos were
+left out, skipped.txt in that folder says which and why.
 Exit status: 0 if everything was done, 1 if something was left out, 2 if it could not start or go on, 128 + n if signal
 n has stopped it.
 """
 import os
+import shutil
 import sys
 import traceback
 from argparse import Namespace
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options.common import located
-from options.testing import parse
+from options.testing import DEFAULT_OUTPUTS, parse
 from util.command import run_command, safe_output
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 # Threads of PyTorch that wait leave the cores to those that read and write. It is read when PyTorch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Options that do not change the numbers of a video: a run that was interrupted continues also with other values.
+SAME_RESULTS = ("gpu_ids", "use_ddp", "num_threads", "batch_size", "verbose")
+
 
 def main() -> int:
     options = parse()
@@ -57,9 +63,11 @@ def reconstruct_folder(options: Namespace) -> int:
     Under torchrun, every process runs this function and reconstructs its share of the photos.
     Raises InputError if the work cannot start or go on.
     """
+    from datasets.clips import UNFINISHED
     from datasets.photo_choice import choose_photos
-    from datasets.photo_folder import PhotoFolder, name_collisions
-    from datasets.stored_faces import StoredFaces, choose_stored_faces, common_model, draw_stored_faces
+    from datasets.photo_folder import name_collisions
+    from datasets.stored_faces import choose_stored_faces, common_model
+    from datasets.video import choose_videos
     from models.face_files import FaceWriter
     from models.outputs.eg3d import write_datasets
     from models.outputs.table import files_of
@@ -69,40 +77,37 @@ def reconstruct_folder(options: Namespace) -> int:
 
     processes = join_processes(options.gpu_ids, timeout=timedelta(days=100))   # others may have photos that take longer
     try:
+        videos = None if options.coeffs else choose_videos(options.img_folder, options.recursive, options.frame_rate)
         if options.coeffs:
             photos = choose_stored_faces(options.coeffs)
         else:
-            photos = choose_photos(options.img_folder, options.recursive)
+            photos = videos or choose_photos(options.img_folder, options.recursive)
         photos = processes.gather(photos)[0]   # all processes use the list of the first one
         model = common_model(photos.paths) if options.coeffs else None
         reconstructor = build_reconstructor(options, processes, model)
-        outputs, settings = prepare_outputs(options, reconstructor)
+        outputs, settings = prepare_outputs(options, reconstructor, of_videos=videos is not None)
         prepared = prepare_results_folder(options, photos) if processes.is_first else None
         results_folder, start = processes.gather(prepared)[0]
 
         # Results of numbered faces can only have one name if the photos have one name.
-        left_out = name_collisions(photos.paths, [""] if options.all_faces else files_of(outputs))
+        left_out = name_collisions(photos.paths, [""] if options.all_faces or videos else files_of(outputs))
         if processes.is_first:
             tell_before_the_work(photos, left_out, options, results_folder)
         share = [path for path in photos.paths if path not in left_out][processes.rank::processes.size]
-        if model:
-            changes = {"exp": options.exp_from, "pose": options.pose_from, "light": options.light_from}
-            changes = {name: path for name, path in changes.items() if path}
-            folder = StoredFaces(share, model, changes, photos.root, options.verbose)
-            reconstruct = partial(draw_stored_faces, reconstructor)
-        else:
-            folder = PhotoFolder(share, reconstructor.fitter is not None, options.all_faces,
-                                 located(options.checkpoints_dir, "lm_model"), options.detector, options.verbose,
-                                 photos.root)
-            reconstruct = reconstructor
-        workers = processes.workers(options.num_threads)
-        writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))
+        quiet = not processes.is_first
         with lock_folder(results_folder) if processes.is_first else nullcontext() as other:
             if other:
                 print(f"another test.py writes to {results_folder} at the same time ({other}): of two results of one "
                       "name, the later one stays", file=sys.stderr)
-            collected = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
-                                           options.verbose, quiet=not processes.is_first)
+            if videos:
+                collected = reconstruct_videos(share, photos.root, reconstructor, results_folder, outputs, settings,
+                                               options, quiet)
+            else:
+                folder, reconstruct = choose_faces(share, photos.root, model, reconstructor, options)
+                workers = processes.workers(options.num_threads)
+                writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))
+                collected = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
+                                               options.verbose, quiet)
         remarks: dict[Path, str] = {}
         for reasons_of_process, remarks_of_process in processes.gather((collected.reasons, collected.remarks)):
             left_out |= reasons_of_process
@@ -115,11 +120,33 @@ def reconstruct_folder(options: Namespace) -> int:
             if options.report:
                 write_report(results_folder, f"{about(reconstructor)}, {datetime.now():%d %B %Y, %H:%M}",
                              settings.preview_model, remarks, reasons)
-            print(f"{len(photos.paths) - len(left_out)} of {len(photos.paths)} photos done: {results_folder}")
+            kind = "videos" if videos else "photos"
+            print(f"{len(photos.paths) - len(left_out)} of {len(photos.paths)} {kind} done: {results_folder}")
+            if videos:
+                shutil.rmtree(results_folder / UNFINISHED, ignore_errors=True)
         processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0
     finally:
         leave_processes()
     return 1 if left_out else 0
+
+
+def choose_faces(paths: list[Path], root: Path, model: "StoredNumbers | None", reconstructor: "Reconstructor",
+                 options: Namespace) -> "tuple[PhotoFolder | StoredFaces, Callable[..., list[FaceResult]]]":
+    """Returns the faces to reconstruct, and the function that computes them, for `reconstruct_photos`.
+
+    paths: of the photos, or of files of stored faces. root: of them, see `FaceFiles`. model: see `build_reconstructor`.
+    Raises InputError.
+    """
+    from datasets.photo_folder import PhotoFolder
+    from datasets.stored_faces import StoredFaces, draw_stored_faces
+
+    if model:
+        changes = {"exp": options.exp_from, "pose": options.pose_from, "light": options.light_from}
+        changes = {name: path for name, path in changes.items() if path}
+        return StoredFaces(paths, model, changes, root, options.verbose), partial(draw_stored_faces, reconstructor)
+    photos = PhotoFolder(paths, reconstructor.fitter is not None, options.all_faces,
+                         located(options.checkpoints_dir, "lm_model"), options.detector, options.verbose, root)
+    return photos, reconstructor
 
 
 def tell_before_the_work(photos: "ChosenPhotos", collisions: dict[Path, str], options: Namespace, results_folder: Path):
@@ -184,18 +211,24 @@ def build_reconstructor(options: Namespace, processes: "Processes", model: "Stor
         net_recon=options.net_recon, focal=options.focal, center=options.center, camera_d=options.camera_d, **common)
 
 
-def prepare_outputs(options: Namespace, reconstructor: "Reconstructor") -> tuple[tuple[str, ...], "OutputSettings"]:
+def prepare_outputs(options: Namespace, reconstructor: "Reconstructor", of_videos: bool
+                    ) -> tuple[tuple[str, ...], "OutputSettings"]:
     """Returns the names of the outputs, and what they share. Raises InputError if one of them cannot be made."""
     from datasets.photos import read_incomplete_photo
     from models.face_rendering import copy_to_cpu
     from models.outputs.arkit import load_arkit_units
+    from models.outputs.clip_table import DEFAULT_CLIP_OUTPUTS, choose_clip_outputs
     from models.outputs.details import OutputSettings
     from models.outputs.table import choose_outputs, parts_of
 
     face_model = copy_to_cpu(reconstructor.face_model)
     arkit = load_arkit_units(face_model, options.bfm_folder)
-    outputs = choose_outputs(options.save + ("report",) * options.report, arkit is not None)
-    if reconstructor.fitter or "overlay" in parts_of(outputs):
+    if of_videos:
+        save = DEFAULT_CLIP_OUTPUTS if options.save == DEFAULT_OUTPUTS else options.save
+        outputs = choose_clip_outputs(save + ("report",) * options.report, arkit is not None)
+    else:
+        outputs = choose_outputs(options.save + ("report",) * options.report, arkit is not None)
+    if reconstructor.fitter or not of_videos and "overlay" in parts_of(outputs):
         reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
     return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
                                    options.frontal, options.neutral, options.texture == "lit", arkit, options.mirror)
@@ -240,6 +273,56 @@ def reconstruct_photos(photos: "PhotoFolder | StoredFaces", reconstruct: Callabl
             progress.advance(len(complete_photos))
         report_errors(writer.finish(), verbose, left_out)
         left_out.count_others(writer.folder)
+    return left_out
+
+
+def reconstruct_videos(paths: list[Path], root: Path, reconstructor: "Reconstructor", results_folder: Path,
+                       outputs: tuple[str, ...], settings: "OutputSettings", options: Namespace, quiet: bool
+                       ) -> "LeftOut":
+    """Reconstruct the faces in videos, one video after the other, and write their results.
+
+    root: the folder that the names of results are relative to. outputs: names in CLIP_OUTPUTS. quiet: show no progress.
+    Returns the videos that were left out, and why, and the remarks. Raises InputError if memory runs out.
+    """
+    from datasets.clips import UNFINISHED, ClipReconstructor, choose_clip_settings
+    from datasets.video import open_video
+    from models.outputs.clip_table import write_clip
+    from util.devices import explain_out_of_memory
+    from util.files import InputError
+    from util.progress import LeftOut, Progress
+
+    videos, problems = {}, {}
+    for path in paths:
+        try:
+            videos[path] = open_video(path, options.frame_rate)
+        except InputError as error:
+            problems[path] = str(error)
+    work = {name: str(value) for name, value in vars(options).items() if name not in SAME_RESULTS}
+    clip_settings = choose_clip_settings(
+        options.detector, located(options.checkpoints_dir, "lm_model"), reconstructor.fitter is not None,
+        options.all_faces, options.smooth, options.batch_size, results_folder / UNFINISHED,
+        f"{work} {reconstructor.origin.checkpoint_sha256}")
+    frames = sum(video.count for video in videos.values()) * (2 if reconstructor.fitter else 1)
+    with explain_out_of_memory(), Progress(frames, "frame", quiet=quiet) as progress:
+        left_out = LeftOut(progress.say, options.verbose)
+        for path, problem in problems.items():
+            left_out.add(path, problem)
+        make_clips = ClipReconstructor(reconstructor, clip_settings, progress.advance)
+        for path, video in videos.items():
+            name = path.relative_to(root).with_suffix("").as_posix()
+            if make_clips.is_finished(video, name):
+                continue
+            try:
+                clips, remark = make_clips(video, name)
+                for clip in clips:
+                    write_clip(results_folder, clip, outputs, settings)
+                make_clips.finish(video, name)
+                left_out.add(path, remark=remark)
+            except InputError as error:
+                left_out.add(path, str(error))
+            except OSError as error:
+                report_errors([(path, error)], options.verbose, left_out)
+        left_out.count_others(results_folder)
     return left_out
 
 

@@ -17,7 +17,8 @@ from models.recognition import Recognition
 from models.records import FoundFace
 from util.files import InputError
 
-# Returns a unit vector (D,) that tells whose face it is, of a photo (H, W, 3) uint8 RGB and landmarks (68, 2) px, y down
+# Returns a unit vector (D,) that tells whose face it is, from a photo (H, W, 3) uint8 RGB and landmarks (68, 2) px, y
+# down.
 Embed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _LEAST_PRESENCE = 0.5   # of a face that is followed, by the score of its mesh
@@ -54,8 +55,8 @@ class _Track:
     size: float                        # px
     five: np.ndarray                   # (5, 2) px, y down
     seen: int                          # the frame in which it was last seen
+    appearance: np.ndarray             # (D,) mean embedding, of unit length
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))   # px for each frame
-    appearance: np.ndarray | None = None   # mean embedding
     embedded: int = -1000              # the frame of the last embedding
     count: int = 0                     # the number of frames in which it was seen
     active: bool = True                # whether it was seen in the last frame
@@ -101,6 +102,22 @@ class FaceFollower:
             self._update(photo, self.tracks[number], face, number in was_active)
         return [TrackedFace(number, self._landmarks(photo, face), face.score, number not in was_active)
                 for number, face in sorted(faces.items())]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Returns everything that is known of the frames so far, as arrays by name, see `restore`."""
+        tracks = [vars(track) for track in self.tracks]
+        arrays = {f"track_{name}": np.array([track[name] for track in tracks]) for name in (tracks or [{}])[0]}
+        cuts = self.cuts
+        return arrays | {"frame": np.array([self.frame, self.last_thorough, cuts.frame, cuts.last]),
+                         "copy": cuts.copy, "changes": np.array(cuts.changes)}
+
+    def restore(self, state: dict[str, np.ndarray]):
+        """Continue after the frames that another follower has seen. state: what its `state` returned."""
+        columns = {name.removeprefix("track_"): values for name, values in state.items() if name.startswith("track_")}
+        self.tracks = [_Track(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+        self.frame, self.last_thorough, self.cuts.frame, self.cuts.last = state["frame"].tolist()
+        self.cuts.copy = state["copy"]
+        self.cuts.changes.extend(state["changes"].tolist())
 
     def _follow(self, photo: np.ndarray, track: _Track) -> FoundFace | None:
         """Returns the face of a track that was seen in the frame before. None if it is lost."""
@@ -165,12 +182,11 @@ class FaceFollower:
         for i, (face, embedding) in enumerate(zip(candidates, embeddings, strict=True)):
             track = owners.get(i)
             if track is None:
-                track = _Track(len(self.tracks), *_place(face), five_points(face.landmarks), self.frame)
+                track = _Track(len(self.tracks), *_place(face), five_points(face.landmarks), self.frame, embedding)
                 self.tracks.append(track)
             if before.get(track.number) is not face:
                 changed.add(track.number)
             track.active, track.doubtful = True, False
-            track.appearance = embedding if track.appearance is None else track.appearance
             faces[track.number] = face
         for number in before.keys() - faces.keys():
             self.tracks[number].active = False
@@ -207,8 +223,7 @@ class FaceFollower:
         track.velocity = (track.velocity + velocity) / 2
         track.center, track.size, track.five, track.seen = center, size, five_points(face.landmarks), self.frame
         if self.frame - track.embedded >= _EMBED_EVERY and not track.doubtful:
-            embedding = self.embed(photo, face.landmarks)
-            mean = embedding if track.appearance is None else 0.9 * track.appearance + 0.1 * embedding
+            mean = 0.9 * track.appearance + 0.1 * self.embed(photo, face.landmarks)
             track.appearance, track.embedded = mean / np.linalg.norm(mean), self.frame
 
     def _landmarks(self, photo: np.ndarray, face: FoundFace) -> np.ndarray:
@@ -251,7 +266,7 @@ def _is_same(face: FoundFace, other: FoundFace) -> bool:
 
 def _difference(track: _Track, embedding: np.ndarray) -> float:
     """1 - cosine of the embeddings of a person and of a face."""
-    return 0.0 if track.appearance is None else float(1 - track.appearance @ embedding)
+    return float(1 - track.appearance @ embedding)
 
 
 class Embedder:

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models.coefficients import SLICES
+from models.coefficients import IDENTITY, SLICES
 from models.coordinates import photo_place, place_trans
 from models.records import Clip
 
-IDENTITY = np.r_[SLICES["id"], SLICES["tex"]]   # the coefficients that belong to a person, not to a frame
 _LOCAL = np.r_[SLICES["exp"], SLICES["gamma"]]  # those that are smoothed as they are
 # Standard deviations of the two filters, seconds, with a strength of 1. At 25 frames a second, they are one frame and
 # three frames.
@@ -29,10 +28,16 @@ class Track:
 
     @property
     def confidence(self) -> np.ndarray:
-        """How much each face tells about the person (M,): more if it is seen from the front and is not small."""
-        turned_x, turned_y = self.coefficients[:, SLICES["angle"]][:, :2].T
-        facing = (np.cos(turned_x) * np.cos(turned_y)).clip(0.05, 1)
-        return self.scores * facing * np.minimum(1, 1 / self.trans_params[:, 2])
+        """How much each face tells about the person (M,), see `confidence`."""
+        return self.scores * confidence(self.coefficients, self.trans_params)
+
+
+def confidence(coefficients: np.ndarray, trans_params: np.ndarray) -> np.ndarray:
+    """Returns how much each of M faces tells about the person (M,), 0..1: more if it is seen from the front, and if it
+    is not smaller in the photo than in the crop. coefficients: (M, 257). trans_params: (M, 5), see coordinates.py."""
+    turned_x, turned_y = coefficients[:, SLICES["angle"]][:, :2].T
+    facing = (np.cos(turned_x) * np.cos(turned_y)).clip(0.05, 1)
+    return facing * np.minimum(1, 1 / trans_params[:, 2])
 
 
 def mean_identity(coefficients: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -59,8 +64,7 @@ def make_clip(video: Path, name: str, time: np.ndarray, track: Track, focal: flo
     motion = _between(motion, track.frames, len(time))
     local, angles, places, crops = np.split(motion, np.cumsum([len(_LOCAL), 3, 3]), axis=1)
 
-    nearest = np.abs(np.arange(len(time))[:, None] - track.frames[_neighbours(track.frames, len(time))]).argmin(1)
-    rows = _neighbours(track.frames, len(time))[np.arange(len(time)), nearest]
+    rows = _neighbours(track.frames, len(time))[:, 0]   # the one of each frame, or the one before
     turns = track.turns[rows]
     trans_params = np.column_stack([track.trans_params[rows, :2], np.exp(crops[:, 0]), crops[:, 1:]])
     coefficients = np.empty((len(time), raw.shape[1]), np.float32)

@@ -1,6 +1,7 @@
 """The 257 coefficients that describe a face in a photo, and their order in a network's output."""
 import math
 
+import numpy as np
 import torch
 
 SLICES = {
@@ -12,6 +13,7 @@ SLICES = {
     "trans": slice(254, 257),    # translation, model units (decimetres)
 }
 SIZE = 257
+IDENTITY = np.r_[SLICES["id"], SLICES["tex"]]   # (160,) the coefficients that belong to a person, not to a photo
 
 
 def split(coeffs: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d
 
 from models import losses
+from models.coefficients import IDENTITY, SIZE
 from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton, is_grey
 from models.renderer import MeshRenderer
@@ -54,28 +55,34 @@ class Fitter(nn.Module):
         return GaussNewton(self.face_model, self.renderer, self.weights, COARSE_TRIANGLES)
 
     def forward(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
-                iterations: int) -> torch.Tensor:
+                iterations: int, hold_identity: bool = False) -> torch.Tensor:
         """Fitted coefficients (B, 257).
 
         coeffs: (B, 257), what to start from. photos: (B, 3, 224, 224) RGB 0..1. landmarks: (B, 68, 2) px, y up, where
         `FaceModel.project` must put them so that they agree with the photos, see `crop_to_projection`. attention:
         (B, 1, 224, 224) 0..1, how much a pixel counts. iterations: number of steps of both stages together.
+        hold_identity: keep the identity and the albedo of `coeffs`.
         """
+        free = torch.ones(SIZE, dtype=torch.bool, device=coeffs.device)
+        free[IDENTITY] = not hold_identity
         coarse = iterations // 2
-        identity_loss = self.identity_loss(photos, landmarks) if self.recognition else None
+        compare = self.recognition and not hold_identity
+        identity_loss = self.identity_loss(photos, landmarks) if compare else None
         for stage, factor, steps, further_loss in ((self.coarse, COARSE_FACTOR, coarse, None),
                                                    (self.fine, FINE_FACTOR, iterations - coarse, identity_loss)):
             visible = losses.visible_landmarks(self.face_model, coeffs)
             small_photos, small_attention = shrink(photos, attention, factor)
-            coeffs = stage(coeffs, small_photos, landmarks, visible, small_attention, steps, further_loss)
+            coeffs = stage(coeffs, small_photos, landmarks, visible, small_attention, steps, further_loss,
+                           free.nonzero()[:, 0])
         return coeffs
 
-    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
+    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor,
+                   hold_identity: bool = False) -> torch.Tensor:
         """Coefficients (B, 257) whose albedo and light fit the photos best; all else is that of coeffs (B, 257).
 
-        photos, attention: as in `forward`.
+        photos, attention, hold_identity: as in `forward`.
         """
-        return self.fine.fit_colors(coeffs, *shrink(photos, attention, FINE_FACTOR), COLOR_STEPS)
+        return self.fine.fit_colors(coeffs, *shrink(photos, attention, FINE_FACTOR), COLOR_STEPS, hold_identity)
 
     def identity_loss(self, photos: torch.Tensor, landmarks: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function from coefficients (B, 257) to the weighted identity loss (B,): 1 - cosine of the embeddings of the

@@ -77,14 +77,15 @@ class GaussNewton(nn.Module):
     @torch.no_grad()
     def forward(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor,
                 landmark_weights: torch.Tensor, attention: torch.Tensor, iterations: int,
-                further_loss: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
+                further_loss: Callable[[torch.Tensor], torch.Tensor] | None = None, free: torch.Tensor | slice = ALL
+                ) -> torch.Tensor:
         """Coefficients (B, 257) after that many steps from coeffs (B, 257). The loss of no face is higher than before.
 
         photos: (B, 3, S, S) RGB 0..1, of any size S. landmarks: (B, 68, 2) px in the 224 x 224 crop, y up, where
         `FaceModel.project` must put them, see `crop_to_projection`. landmark_weights: (B, 68) 0..1. attention:
         (B, 1, S, S) 0..1, how much a pixel counts. further_loss: a term of the loss that is no sum of squares; it maps
         coefficients (B, 257) to (B,). Its gradient pulls on each step. Its curvature is learned from how the gradient
-        changes from step to step.
+        changes from step to step. free: the indices of the coefficients that are changed.
         """
         rows = self.landmark_rows(landmark_weights)
         pictures, color_share = self.pictures(photos, attention)
@@ -101,7 +102,8 @@ class GaussNewton(nn.Module):
             jacobian = (rows @ self.landmark_jacobian(coeffs).flatten(2)).unflatten(2, (2, SIZE)).flatten(1, 2)
             hessian = hessian + jacobian.mT @ jacobian + curvature
             gradient = gradient + (jacobian.mT @ landmark_offsets.flatten(1)[..., None])[..., 0] + pull
-            new = coeffs - _solve(hessian, gradient, damping)
+            new = coeffs.clone()
+            new[:, free] -= _solve(hessian[:, free][:, :, free], gradient[:, free], damping)
             new_view = self.view(new)
             new_colors = self.compare_colors(new, new_view, pictures, areas, color_share)
             new_further, new_pull = _value_and_gradient(further_loss, new)
@@ -116,13 +118,15 @@ class GaussNewton(nn.Module):
         return coeffs
 
     @torch.no_grad()
-    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor, iterations: int
-                   ) -> torch.Tensor:
+    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor, iterations: int,
+                   hold_albedo: bool = False) -> torch.Tensor:
         """Coefficients (B, 257) with the albedo and light that fit the photos best; all else is that of `coeffs`.
 
-        It takes the same as `forward`. A face of which no pixel counts keeps its albedo and light.
+        It takes the same as `forward`. hold_albedo: keep the albedo too. A face of which no pixel counts keeps its
+        albedo and light.
         """
-        parts = [SLICES["tex"], SLICES["gamma"]]
+        parts = [SLICES["gamma"]] if hold_albedo else [SLICES["tex"], SLICES["gamma"]]
+        jacobian = self.light_jacobian if hold_albedo else self.albedo_and_light_jacobian
         free = torch.cat([torch.arange(part.start, part.stop) for part in parts]).to(coeffs.device)
         pictures, color_share = self.pictures(photos, attention)
         view = self.view(coeffs)
@@ -130,7 +134,7 @@ class GaussNewton(nn.Module):
         damping = coeffs.new_full((len(coeffs), 1), FIRST_DAMPING)
         colors = self.compare_colors(coeffs, view, pictures, areas, color_share)
         for _ in range(iterations):
-            hessian, gradient = self.equations(coeffs, colors, partial(self.albedo_and_light_jacobian, view), free)
+            hessian, gradient = self.equations(coeffs, colors, partial(jacobian, view), free)
             new = coeffs.clone()
             new[:, free] -= _solve(hessian, gradient, damping)
             new_colors = self.compare_colors(new, view, pictures, areas, color_share)

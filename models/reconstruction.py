@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.checkpoints import build_regressor, check_camera, load_checkpoint, trained_with
-from models.coefficients import SIZE, SLICES, split, turn_coefficients
+from models.coefficients import IDENTITY, SIZE, SLICES, split, turn_coefficients
 from models.coordinates import (
     CROP_SIZE,
     camera_to_world,
@@ -123,19 +123,36 @@ class Reconstructor:
             results |= zip(batch, self(list(batch.values()), parts), strict=True)
         return [results.get(number) for number in range(len(images))]
 
-    def __call__(self, faces: list[AlignedFace], parts: Collection[str] = PARTS) -> list[FaceResult]:
+    def __call__(self, faces: list[AlignedFace], parts: Collection[str] = PARTS, identity: np.ndarray | None = None
+                 ) -> list[FaceResult]:
         """Returns the result of each face. All faces are computed at once, as one batch.
 
-        parts: which of PARTS are computed in addition to the coefficients and the landmarks.
+        parts: which of PARTS are computed in addition to the coefficients and the landmarks. identity: the coefficients
+        IDENTITY (160,) of the person, if all faces are of one; None: each face has its own.
         """
-        upright = self.to_tensor([np.rot90(face.crop, face.turns) for face in faces])
-        upright_coefficients = self.coefficients(faces, upright)
-        turns = torch.tensor([face.turns for face in faces], device=self.device)
-        coefficients = turn_coefficients(upright_coefficients, -turns)
+        upright_coefficients = self.coefficients(faces, self.upright_photos(faces), identity)
+        coefficients = self.turned_as_in_crops(upright_coefficients, faces)
         landmarks = None
         if self.fit_iters:   # unlike the network, the fit has placed each face exactly on the pixels that show it
             landmarks = self.landmarks_in_crops(upright_coefficients, faces)
         return self.results(coefficients, faces, parts, landmarks)
+
+    def estimate(self, faces: list[AlignedFace], identity: np.ndarray | None = None, fit: bool = True) -> np.ndarray:
+        """Returns the coefficients (B, 257) of faces in their crops, computed as one batch, and nothing else.
+
+        identity: see `__call__`. fit: no: by the network alone; without a network, they are those of the mean face.
+        """
+        coefficients = self.coefficients(faces, self.upright_photos(faces), identity, fit)
+        return self.turned_as_in_crops(coefficients, faces).cpu().numpy()
+
+    def upright_photos(self, faces: list[AlignedFace]) -> torch.Tensor:
+        """Returns the crops (B, 3, 224, 224) RGB 0..1 of faces, turned upright by `face.turns`."""
+        return self.to_tensor([np.rot90(face.crop, face.turns) for face in faces])
+
+    def turned_as_in_crops(self, upright_coefficients: torch.Tensor, faces: list[AlignedFace]) -> torch.Tensor:
+        """Returns the coefficients (B, 257) of faces in the crops as they are, from those in upright crops."""
+        turns = torch.tensor([face.turns for face in faces], device=self.device)
+        return turn_coefficients(upright_coefficients, -turns)
 
     def results(self, coefficients: torch.Tensor, faces: list[AlignedFace], parts: Collection[str] = PARTS,
                 landmarks: list[np.ndarray] | None = None) -> list[FaceResult]:
@@ -175,22 +192,25 @@ class Reconstructor:
         """Returns B crops (224, 224, 3) uint8 as photos (B, 3, 224, 224) RGB 0..1 on the device."""
         return torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255
 
-    def coefficients(self, faces: list[AlignedFace], photos: torch.Tensor) -> torch.Tensor:
+    def coefficients(self, faces: list[AlignedFace], photos: torch.Tensor, identity: np.ndarray | None = None,
+                     fit: bool = True) -> torch.Tensor:
         """Returns the coefficients (B, 257) of B faces in upright crops.
 
-        photos: the crops (B, 3, 224, 224) RGB 0..1, turned upright by `face.turns`.
+        photos: the crops, see `upright_photos`. identity, fit: see `estimate`.
         """
         coefficients = torch.zeros(len(photos), SIZE, device=self.device)
         if self.regressor:
             with torch.inference_mode():
                 coefficients = self.regressor(photos)
             coefficients = coefficients.clone()   # autograd, which the fit needs, rejects tensors of inference mode
-        if not self.fitter:
+        if identity is not None:
+            coefficients[:, IDENTITY] = torch.from_numpy(identity).to(coefficients)
+        if not self.fitter or not fit:
             return coefficients
         attention = np.stack([np.rot90(face.attention, face.turns) for face in faces])
         attention = torch.from_numpy(attention).to(photos)[:, None] / 255
         if not self.fit_iters:
-            return self.fitter.fit_colors(coefficients, photos, attention)
+            return self.fitter.fit_colors(coefficients, photos, attention, identity is not None)
         upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
         landmarks = [crop_to_projection(points, upright_trans_params(face))
                      for points, face in zip(upright, faces, strict=True)]
@@ -198,7 +218,7 @@ class Reconstructor:
             angle_z = SLICES["angle"].stop - 1
             coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
         return self.fitter(coefficients, photos, torch.from_numpy(np.stack(landmarks)).to(photos), attention,
-                           self.fit_iters)
+                           self.fit_iters, identity is not None)
 
 
 def upright_trans_params(face: AlignedFace) -> np.ndarray:

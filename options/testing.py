@@ -7,10 +7,12 @@ from options.common import (
     RECOGNITION_NETWORKS,
     RECOGNITION_PATH,
     Parser,
+    above_zero,
     add_base_options,
     add_detector,
     add_flag,
     add_model_options,
+    from_zero,
     located,
     natural,
     parse_arguments,
@@ -26,6 +28,8 @@ WITHOUT_EFFECT = ("model", "vis_batch_nums", "eval_batch_nums", "display_per_bat
 OUTPUTS = ("png", "obj", "mat", "coeffs", "landmarks", "arkit", "obj_textured", "glb", "texture", "overlay", "maps",
            "eg3d")
 
+
+DEFAULT_OUTPUTS = ("mat", "obj", "png")   # of photos; for videos, see models/outputs/clip_table.py
 
 # Parts of the coefficients that --<name>_from takes from another face
 CHANGES = {"exp": "expression", "pose": "rotation and place", "light": "light"}
@@ -50,7 +54,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_model_options(parser)
     group = parser.add_argument_group("test")
     group.add_argument("--img_folder", type=path, default=Path("datasets/examples"),
-                       help="The photos: a folder of photos, a single photo, or a list of photos. detections/<photo>"
+                       help="The photos: a folder of photos, a single photo, or a list of photos. Or the videos: a "
+                            "file such as x.mp4, a folder of such files, or a list of them. detections/<photo>"
                             ".txt beside a photo may hold the five points of the face (eyes, nose tip, mouth corners: "
                             "x y in px, y down) or its 68 landmarks. Without such a file, the largest face that is "
                             "found is reconstructed. A list is a text file <list>.txt with one path in each line; "
@@ -73,6 +78,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_flag(group, "--fit_color", False,
              "Fits the albedo and the light of each face to its photo; shape and pose are those of the network. This "
              "takes a tenth of the time of --fit_iters, which fits albedo and light too.")
+    group.add_argument("--frame_rate", type=above_zero, default=None,
+                       help="The photos of img_folder are the frames of one video, in the order of the numbers in "
+                            "their names, and this is how many of them there are in a second.")
+    group.add_argument("--smooth", type=from_zero, default=1.0,
+                       help="How strongly the motion in a video is smoothed: the standard deviation of the filters is "
+                            "0.12 seconds for a still face, and 0.04 seconds for a quick movement, times this number. "
+                            "They cause no delay. 0 does not smooth.")
     group.add_argument("--net_recog", default="auto", choices=("auto", "none", *RECOGNITION_NETWORKS),
                        help="The recognition network by which --fit_iters makes each face look like the same person as "
                             "the photo: an ArcFace network, or dlib's, which needs no download. auto: ArcFace's r50 if "

@@ -1,9 +1,10 @@
-"""Reads the items of a dataset in worker processes."""
+"""Reads items before they are needed, in worker processes or in a thread."""
 import multiprocessing
 import os
+import queue
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,3 +40,49 @@ def start_reader(_):
 def _end_with_parent():
     multiprocessing.parent_process().join()
     os._exit(1)   # sys.exit would wait until the parent takes what was read
+
+
+def read_ahead(items: Iterable, most: int) -> Iterator:
+    """Yields items, which a thread takes from their iterator before they are needed.
+
+    most: the number of items that wait. An error of the iterator is raised here. The thread ends when this generator is
+    closed, and then the iterator is closed too.
+    """
+    waiting: queue.Queue = queue.Queue(most)
+    stop = threading.Event()
+
+    def put(entry: tuple[object, BaseException | None]) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read():
+        try:
+            for item in items:
+                if not put((item, None)):
+                    break
+            else:
+                put((None, StopIteration()))
+        except BaseException as error:   # raised again by the reader of the items
+            put((None, error))
+        finally:
+            if hasattr(items, "close"):
+                items.close()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if isinstance(error, StopIteration):
+                return
+            if error:
+                raise error
+            yield item
+    finally:
+        stop.set()
+        thread.join()
