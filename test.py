@@ -215,6 +215,7 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor", of_video
                     ) -> tuple[tuple[str, ...], "OutputSettings"]:
     """Returns the names of the outputs, and what they share. Raises InputError if one of them cannot be made."""
     from datasets.photos import read_incomplete_photo
+    from datasets.video import frames_of
     from models.face_rendering import copy_to_cpu
     from models.outputs.arkit import load_arkit_units
     from models.outputs.clip_table import DEFAULT_CLIP_OUTPUTS, choose_clip_outputs
@@ -231,7 +232,8 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor", of_video
     if reconstructor.fitter or not of_videos and "overlay" in parts_of(outputs):
         reconstructor.renderer.rasteriser(reconstructor.device)   # an unusable one is reported now, not after reading
     return outputs, OutputSettings(face_model, reconstructor.origin, lambda path: read_incomplete_photo(path)[0],
-                                   options.frontal, options.neutral, options.texture == "lit", arkit, options.mirror)
+                                   options.frontal, options.neutral, options.texture == "lit", arkit, options.mirror,
+                                   partial(frames_of, frame_rate=options.frame_rate))
 
 
 def about(reconstructor: "Reconstructor") -> str:

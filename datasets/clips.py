@@ -160,7 +160,8 @@ class ClipReconstructor:
         if not self.settings.all_faces:
             tracks = [max(tracks, key=len)]
         model, times = self.reconstructor.face_model, np.array(recording.times)
-        return [make_clip(video.path, f"{name}_{number}" if self.settings.all_faces else name, times,
+        sound = video.path if video.has_sound else None
+        return [make_clip(video.path, f"{name}_{number}" if self.settings.all_faces else name, video.rate, sound, times,
                           recording.track(rows), model.focal, model.camera_d, self.settings.smooth)
                 for number, rows in enumerate(tracks)]
 

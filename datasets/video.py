@@ -127,6 +127,12 @@ def open_video(path: Path, frame_rate: float | None) -> Video:
     return VideoFile(path) if path.is_file() or not frame_rate else FrameFolder(path, frame_rate)
 
 
+def frames_of(path: Path, frame_rate: float | None) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the time in seconds and the pixels of each frame of a video, see `open_video`. Raises InputError."""
+    for frame in open_video(path, frame_rate).frames():
+        yield frame.time, frame.pixels
+
+
 def choose_videos(place: Path, recursive: bool, frame_rate: float | None) -> ChosenPhotos | None:
     """Returns the videos that a path names; None if it names photos.
 

@@ -46,13 +46,13 @@ def mean_identity(coefficients: np.ndarray, confidence: np.ndarray) -> np.ndarra
     return np.average(coefficients[:, IDENTITY], axis=0, weights=confidence).astype(np.float32)
 
 
-def make_clip(video: Path, name: str, time: np.ndarray, track: Track, focal: float, camera_d: float, strength: float
-              ) -> Clip:
+def make_clip(video: Path, name: str, rate: float, sound: Path | None, time: np.ndarray, track: Track, focal: float,
+              camera_d: float, strength: float) -> Clip:
     """Returns the clip of a track in a video of N frames.
 
-    name: of the result files. time: (N,) seconds. focal, camera_d: of the camera, see `models.face_model.FaceModel`.
-    strength: of the smoothing, see `smooth`; 0 does not smooth. Place and size of the face are smoothed as seen in the
-    frame, not in the crop, whose own jitter is opposite to that of the face in it.
+    name, rate, sound: see `Clip`. time: (N,) seconds. focal, camera_d: of the camera, see `FaceModel`. strength: of the
+    smoothing, see `smooth`; 0 does not smooth. Place and size of the face are smoothed as seen in the frame, not in the
+    crop, whose own jitter is opposite to that of the face in it.
     """
     raw = track.coefficients
     places = np.stack([photo_place(*row, focal, camera_d) for row in
@@ -77,7 +77,7 @@ def make_clip(video: Path, name: str, time: np.ndarray, track: Track, focal: flo
     every_raw[track.frames] = raw
     found = np.zeros(len(time), bool)
     found[track.frames] = True
-    return Clip(video, name, time, found, coefficients, every_raw, trans_params, turns)
+    return Clip(video, name, rate, sound, time, found, coefficients, every_raw, trans_params, turns)
 
 
 def smooth(values: np.ndarray, time: np.ndarray, starts: np.ndarray, weights: np.ndarray, strength: float

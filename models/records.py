@@ -69,6 +69,8 @@ class Clip:
     """One person in all N frames of a video, from which the result files of the clip are written."""
     video: Path                     # the file, or the folder of frames
     name: str                       # of the result files, without suffix
+    rate: float                     # frames a second, on average
+    sound: Path | None              # the file that has the sound of the video; None: it has none
     time: np.ndarray                # (N,) float64 seconds from the start of the video
     found: np.ndarray               # (N,) bool: whether the person's face was found in the frame
     coefficients: np.ndarray        # (N, 257) float32: one identity and albedo, the rest smoothed. A frame without the

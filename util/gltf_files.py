@@ -34,8 +34,17 @@ class TexturedMesh:
     translation: np.ndarray   # (3,) metres
 
 
-def write_glb(path: Path, mesh: TexturedMesh, shapes: list[Shape]):
-    """Write a mesh and its shapes, whole or not at all."""
+@dataclass(frozen=True)
+class Animation:
+    """How a mesh moves: N moments, between which programs interpolate."""
+    time: np.ndarray           # (N,) seconds, rising
+    weights: np.ndarray        # (N, S) 0..1, of each shape
+    rotations: np.ndarray      # (N, 3, 3) for columns
+    translations: np.ndarray   # (N, 3) metres
+
+
+def write_glb(path: Path, mesh: TexturedMesh, shapes: list[Shape], animation: Animation | None = None):
+    """Write a mesh with its shapes and perhaps an animation, whole or not at all."""
     contents = _Contents()
     attributes = {"POSITION": contents.array(mesh.vertices, VERTEX_DATA, bounds=True),
                   "NORMAL": contents.array(mesh.normals, VERTEX_DATA),
@@ -59,6 +68,7 @@ def write_glb(path: Path, mesh: TexturedMesh, shapes: list[Shape]):
         "meshes": [data], "materials": [material], "textures": [{"source": 0, "sampler": 0}],
         "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}],   # linear, clamped
         "images": [{"bufferView": contents.view(mesh.texture), "mimeType": "image/png"}],
+        **_animations(contents, animation, bool(shapes)),
         "accessors": contents.accessors, "bufferViews": contents.views, "buffers": [{"byteLength": contents.length}]}
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
@@ -79,6 +89,23 @@ def quaternion(rotation: np.ndarray) -> np.ndarray:
     return np.linalg.eigh(matrix)[1][:, -1]
 
 
+def _animations(contents: "_Contents", animation: Animation | None, has_shapes: bool) -> dict:
+    """Adds an animation of the only node to the contents. Returns the part of the document that describes it."""
+    if animation is None:
+        return {}
+    rotations = np.stack([quaternion(rotation) for rotation in animation.rotations])
+    # A quaternion and its negative are the same rotation. Each one is next to the one before.
+    signs = np.where((rotations[1:] * rotations[:-1]).sum(1) < 0, -1, 1)
+    rotations[1:] *= np.cumprod(signs)[:, None]
+    moves = {"rotation": rotations, "translation": animation.translations}
+    if has_shapes:
+        moves["weights"] = animation.weights.reshape(-1, 1)
+    time = contents.array(animation.time[:, None], bounds=True)
+    samplers = [{"input": time, "output": contents.array(values)} for values in moves.values()]
+    channels = [{"sampler": number, "target": {"node": 0, "path": path}} for number, path in enumerate(moves)]
+    return {"animations": [{"samplers": samplers, "channels": channels}]}
+
+
 class _Contents:
     """The binary part of a file, and the accessors that describe it."""
 
@@ -97,11 +124,12 @@ class _Contents:
         self.length += len(data) + len(padding)
         return len(self.views) - 1
 
-    def array(self, values: np.ndarray, target: int, bounds: bool = False) -> int:
-        """Add vectors (n, 2) or (n, 3). Returns the number of their accessor. bounds: say how large they are."""
+    def array(self, values: np.ndarray, target: int | None = None, bounds: bool = False) -> int:
+        """Add n numbers (n, 1), or vectors (n, 2) to (n, 4). Returns the number of their accessor. bounds: say how
+        large they are."""
         values = np.ascontiguousarray(values, "<f4")
         accessor = {"bufferView": self.view(values.tobytes(), target), "componentType": FLOAT, "count": len(values),
-                    "type": f"VEC{values.shape[1]}"}
+                    "type": "SCALAR" if values.shape[1] == 1 else f"VEC{values.shape[1]}"}
         if bounds:
             accessor |= {"min": values.min(0).tolist(), "max": values.max(0).tolist()}
         self.accessors.append(accessor)

@@ -14,6 +14,7 @@ from util.gltf_files import Shape
 FILE = "arkit_units.npz"   # in the folder of face models
 STILL = 0.001              # decimetres: smaller movements are left out of a shape
 DAMPING = 0.05             # of weights, in sizes of a mean shape: hardly visible movements get no large weights
+_STEPS = 2000              # of the computation of the weights of a clip
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,21 @@ class ArkitUnits:
         goal = np.concatenate([root @ expression, np.zeros(len(damping))])
         weights = lsq_linear(matrix, goal, bounds=(0, 1)).x
         return {name: round(float(weight), 4) for name, weight in zip(self.names, weights, strict=True)}
+
+    def weights_of_clip(self, expressions: np.ndarray) -> np.ndarray:
+        """The same weights (N, 52) as `weights` has, to about 0.001, for many expressions (N, 64) at once."""
+        root, damping = self._system
+        matrix = np.vstack([root @ self.coefficients.T, damping])
+        hessian, slopes = matrix.T @ matrix, (expressions @ root.T) @ matrix[:len(root)]
+        # Projected gradient with momentum (Beck and Teboulle 2009)
+        step = 1 / np.linalg.eigvalsh(hessian)[-1]
+        weights = ahead = np.zeros_like(slopes)
+        momentum = 1.0
+        for _ in range(_STEPS):
+            before, weights = weights, (ahead - step * (ahead @ hessian - slopes)).clip(0, 1)
+            momentum, last = (1 + np.sqrt(1 + 4 * momentum ** 2)) / 2, momentum
+            ahead = weights + (last - 1) / momentum * (weights - before)
+        return weights
 
 
 def load_arkit_units(face_model: FaceModel, folder: Path) -> ArkitUnits | None:

@@ -50,6 +50,12 @@ class ClipDetails:
         return landmarks
 
     @cached_property
+    def arkit_weights(self) -> np.ndarray:
+        """The weights (N, 52) 0..1 of ARKit's shapes; (N, 0) for a face model that has none."""
+        units, expressions = self.settings.arkit, self.clip.coefficients[:, SLICES["exp"]]
+        return units.weights_of_clip(expressions) if units else np.empty((len(expressions), 0))
+
+    @cached_property
     def numbers(self) -> dict[str, np.ndarray]:
         """The arrays of the .npz and the .mat file by name, see `write_clip_numbers`."""
         clip = self.clip

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.outputs.arkit import FILE as ARKIT_FILE
+from models.outputs.clip_motion import write_animated_mesh, write_clip_arkit_weights
 from models.outputs.clip_numbers import ClipDetails, write_clip_coefficients, write_clip_landmarks, write_clip_numbers
+from models.outputs.clip_video import write_clip_video
 from models.outputs.details import OutputSettings
 from models.records import Clip
 from util.files import InputError
@@ -25,6 +27,9 @@ CLIP_OUTPUTS = {
     "coeffs": ClipOutput(write_clip_numbers, ".npz"),
     "mat": ClipOutput(write_clip_coefficients, ".mat"),
     "landmarks": ClipOutput(write_clip_landmarks, "_landmarks.txt"),
+    "arkit": ClipOutput(write_clip_arkit_weights, "_arkit.csv"),
+    "glb": ClipOutput(write_animated_mesh, ".glb"),
+    "overlay": ClipOutput(write_clip_video, "_overlay.mp4"),
 }
 DEFAULT_CLIP_OUTPUTS = ("coeffs", "mat", "landmarks")
 

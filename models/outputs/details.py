@@ -1,6 +1,6 @@
 """What the result files of a face are made of. Each part is computed when a file first needs it."""
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +28,9 @@ class OutputSettings:
     face_model: on the CPU, where the files are made. origin: what the faces were reconstructed with. read_photo:
     returns the pixels (H, W, 3) uint8 RGB of a photo by its path. frontal: meshes face along z, at the origin, and not
     as in the photo. neutral: meshes have no expression. lit: whether textures show the photo's light, or else the
-    albedo. arkit: ARKit's shapes of the face model; None: it has none. mirror: whether pictures for EG3D are
-    mirrored too.
+    albedo. arkit: ARKit's shapes of the face model; None: it has none. mirror: whether pictures for EG3D are mirrored
+    too. read_video: returns the frames of a video by its path, each as its time in seconds and its pixels (H, W, 3)
+    uint8 RGB.
     """
     face_model: FaceModel
     origin: Origin
@@ -39,6 +40,7 @@ class OutputSettings:
     lit: bool = True
     arkit: ArkitUnits | None = None
     mirror: bool = False
+    read_video: Callable[[Path], Iterator[tuple[float, np.ndarray]]] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)   # so that one thread computes what all use
 
     @property

@@ -33,7 +33,7 @@ def details(face_model, tmp_path_factory) -> ClipDetails:
     found = np.arange(FRAMES) != MISSING
     checkpoint = tmp_path_factory.mktemp("checkpoint") / "epoch_20.pth"
     checkpoint.write_bytes(b"weights")
-    clip = Clip(Path("clip.mp4"), "clip", np.arange(FRAMES) / 25, found, coefficients, raw, trans_params,
+    clip = Clip(Path("clip.mp4"), "clip", 25, None, np.arange(FRAMES) / 25, found, coefficients, raw, trans_params,
                 np.array([0, 0, 0, 0, 1]))
     return ClipDetails(clip, OutputSettings(face_model, Origin("open_face_model.npz", checkpoint), None))
 

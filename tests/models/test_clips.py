@@ -67,7 +67,7 @@ def track() -> Track:
 
 def test_a_clip_has_all_frames_and_one_identity(track):
     time = np.arange(20) / 25
-    clip = make_clip(Path("clip.mp4"), "clip", time, track, FOCAL, CAMERA_D, 1)
+    clip = make_clip(Path("clip.mp4"), "clip", 25, None, time, track, FOCAL, CAMERA_D, 1)
     assert clip.found.tolist() == np.isin(np.arange(20), track.frames).tolist()
     np.testing.assert_array_equal(clip.raw_coefficients[clip.found], track.coefficients)
     assert np.isnan(clip.raw_coefficients[~clip.found]).all()
@@ -83,7 +83,7 @@ def test_a_clip_has_all_frames_and_one_identity(track):
 @pytest.mark.parametrize("strength", [0, 1])
 def test_a_face_is_still_although_its_crop_trembles(track, strength):
     time = np.arange(20) / 25
-    clip = make_clip(Path("clip.mp4"), "clip", time, track, FOCAL, CAMERA_D, strength)
+    clip = make_clip(Path("clip.mp4"), "clip", 25, None, time, track, FOCAL, CAMERA_D, strength)
     places = [photo_place(*row, FOCAL, CAMERA_D) for row in
               zip(clip.coefficients[:, SLICES["trans"]], clip.trans_params, clip.turns, strict=True)]
     assert np.ptp(places, axis=0).max() < 1e-3
@@ -95,7 +95,7 @@ def test_a_face_is_still_although_its_crop_trembles(track, strength):
 
 def test_sure_faces_count_most_for_the_identity(track):
     track.scores[3:] = 1e-6
-    clip = make_clip(Path("clip.mp4"), "clip", np.arange(20) / 25, track, FOCAL, CAMERA_D, 1)
+    clip = make_clip(Path("clip.mp4"), "clip", 25, None, np.arange(20) / 25, track, FOCAL, CAMERA_D, 1)
     weights = track.confidence[:3]
     expected = np.average(track.coefficients[:3, IDENTITY], axis=0, weights=weights)
     np.testing.assert_allclose(clip.coefficients[0, IDENTITY], expected, atol=1e-4)
