@@ -14,9 +14,10 @@ from trimesh import Trimesh
 from datasets.synthetic.faces import random_angles, random_light
 from models.coordinates import CROP_SIZE, camera_to_world
 from models.face_model import FaceModel, light, rotation
+from models.landmarks import WITHOUT_JAW
 from models.renderer import MeshRenderer
 from tests.benchmarks.meshes import read_obj, read_obj_vertices
-from tests.benchmarks.registration import FEATURES, bend_onto, corresponding_places, points_at
+from tests.benchmarks.registration import bend_onto, corresponding_places, points_at
 from tests.benchmarks.scores import SEVEN_POINTS, Surface, scan_center_and_size
 from util.files import InputError
 
@@ -141,9 +142,9 @@ class IctPainter:
 def bend_face_model(face_model: FaceModel, model: IctModel) -> np.ndarray:
     """Returns the vertices (N, 3) of a face model's mean face, bent onto the neutral head of ICT-FaceKit."""
     mean = face_model.mean_shape.view(-1, 3).cpu().numpy().astype(float)
-    keypoints = face_model.keypoints.cpu().numpy()[FEATURES]
+    keypoints = face_model.keypoints.cpu().numpy()[WITHOUT_JAW]
     return bend_onto(mean, face_model.tri.cpu().numpy(), mean[keypoints], model.surface(),
-                     model.neutral[LANDMARKS[FEATURES]])
+                     model.neutral[LANDMARKS[WITHOUT_JAW]])
 
 
 def inner_face(model: IctModel, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,12 +12,8 @@ from scipy.sparse.linalg import splu
 from trimesh import Trimesh
 from trimesh.grouping import group_rows
 
-from models.landmarks import COUNT, NOSE
 from tests.benchmarks.scores import Surface
 
-# Of the 68 landmarks, those that can be placed exactly: nose, eyes and mouth. The landmarks of brows and jaw lie
-# elsewhere in each face model. Between the open face model and ICT-FaceKit, they are 8 and 10 mm apart.
-FEATURES = slice(NOSE.start, COUNT)
 STIFFNESS = (30.0, 10.0, 3.0, 1.0, 0.3)   # of each step: weight of a difference between neighbours, against that of a
 # vertex's distance from the other surface
 FARTHEST = 0.2      # largest movement to the other surface, as a share of the distance of the outermost landmarks
@@ -29,8 +25,8 @@ def bend_onto(vertices: np.ndarray, triangles: np.ndarray, landmarks: np.ndarray
     """Returns the vertices (N, 3) of a face, the template, bent onto another face.
 
     vertices (N, 3), triangles (F, 3): the template. landmarks (L, 3), target_landmarks (L, 3): the same points of both
-    faces, such as FEATURES. target: the other face. Its triangles must have the same orientation as those of the
-    template.
+    faces. Of the 68 landmarks, take those WITHOUT_JAW: the others lie elsewhere in each face model. target: the other
+    face. Its triangles must have the same orientation as those of the template.
     """
     spline = RBFInterpolator(landmarks, target_landmarks, kernel="linear", degree=1)
     bent = spline(vertices)
