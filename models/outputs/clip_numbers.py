@@ -116,11 +116,14 @@ class ClipNumbers:
     """What is read from a file that `write_clip_numbers` wrote, which describes the arrays."""
     path: Path                  # of the file
     coeff: np.ndarray           # (N, 257)
+    coeff_raw: np.ndarray       # (N, 257); nan in frames where the face was not found
     transform_params: np.ndarray   # (N, 5)
     landmarks: np.ndarray       # (N, 68, 2) px of the frame, y down
     rotation: np.ndarray        # (N, 3, 3)
     found: np.ndarray           # (N,) bool
     time: np.ndarray            # (N,) seconds
+    focal: float                # of the camera, px of the crop
+    camera_d: float             # distance of the camera, decimetres
     face_model: str             # file name of the face model
     checkpoint_sha256: str      # "" without a network
 
@@ -131,11 +134,12 @@ def read_clip_numbers(path: Path) -> ClipNumbers:
     Raises InputError if the file cannot be read, or if numbers are missing, have another shape or are not finite.
     """
     shapes = {"coeff": (SIZE,), "transform_params": (5,), "landmarks": (LANDMARKS, 2), "rotation": (3, 3), "found": (),
-              "time": ()}
+              "time": (), "coeff_raw": (SIZE,)}
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in shapes}
-            texts = {name: str(file[name]) for name in ("face_model", "checkpoint_sha256")}
+            others = {name: str(file[name]) for name in ("face_model", "checkpoint_sha256")}
+            others |= {name: float(file[name]) for name in ("focal", "camera_d")}
     except FileNotFoundError as error:
         raise InputError(f"the file of a clip {path} does not exist") from error
     except Exception as error:   # for a broken file, exceptions of many kinds
@@ -143,7 +147,10 @@ def read_clip_numbers(path: Path) -> ClipNumbers:
     count = len(arrays["time"]) if arrays["time"].ndim else 0
     for name, shape in shapes.items():
         values = arrays[name]
-        if values.shape != (count, *shape) or values.dtype.kind not in "bfiu" or not np.isfinite(values).all():
+        wrong = not count or values.shape != (count, *shape) or values.dtype.kind not in "bfiu"
+        if not wrong and name == "coeff_raw":   # it is nan in frames without the face
+            values = values[arrays["found"].astype(bool)]
+        if wrong or not np.isfinite(values).all():
             raise InputError(f"{path}: {name} must be finite numbers of the shape {(count, *shape)}, not "
                              f"{values.dtype} of the shape {values.shape}")
-    return ClipNumbers(path, **arrays | {"found": arrays["found"].astype(bool)}, **texts)
+    return ClipNumbers(path, **arrays | {"found": arrays["found"].astype(bool)}, **others)

@@ -41,7 +41,9 @@ class StoredNumbers:
     turns: int                 # quarter turns anticlockwise that bring the face upright
     focal: float               # of the camera, px of the crop
     camera_d: float            # distance of the camera, decimetres
+    landmarks: np.ndarray      # (68, 2) px of the photo, y down
     face_model: str            # file name of the face model
+    checkpoint_sha256: str     # "" without a network
     photo: Path                # the photo that shows the face
 
 
@@ -51,10 +53,10 @@ def read_numbers(path: Path) -> StoredNumbers:
     Raises InputError if the file cannot be read, or if numbers are missing, have another shape or are not finite.
     """
     shapes = {name: (part.stop - part.start,) for name, part in SLICES.items()}
-    shapes |= {"trans_params": (5,), "turns": (), "focal": (), "camera_d": ()}
+    shapes |= {"landmarks": (68, 2), "trans_params": (5,), "turns": (), "focal": (), "camera_d": ()}
     try:
         with np.load(path) as file:
-            content = {name: file[name] for name in (*shapes, "face_model", "photo")}
+            content = {name: file[name] for name in (*shapes, "face_model", "checkpoint_sha256", "photo")}
     except FileNotFoundError as error:
         raise InputError(f"the file of coefficients {path} does not exist") from error
     except Exception as error:   # for a broken file, exceptions of many kinds
@@ -66,8 +68,8 @@ def read_numbers(path: Path) -> StoredNumbers:
                              f"shape {values.shape}")
     coefficients = np.concatenate([content[name] for name in SLICES]).astype(np.float32)
     return StoredNumbers(path, coefficients, content["trans_params"].astype(float), int(content["turns"]),
-                         float(content["focal"]), float(content["camera_d"]), str(content["face_model"]),
-                         Path(str(content["photo"])))
+                         float(content["focal"]), float(content["camera_d"]), content["landmarks"],
+                         str(content["face_model"]), str(content["checkpoint_sha256"]), Path(str(content["photo"])))
 
 
 def write_landmarks(stem: Path, details: FaceDetails):

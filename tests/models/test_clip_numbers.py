@@ -92,6 +92,7 @@ def test_what_is_written_is_read(details, written, tmp_path):
 
     stored = dict(np.load(f"{written}.npz"))
     for change, message in (({"coeff": np.full((FRAMES, 257), np.nan)}, "coeff must be finite"),
+                            ({"coeff_raw": np.full((FRAMES, 257), np.nan)}, "coeff_raw must be finite"),
                             ({"found": np.ones(FRAMES - 1, bool)}, "found must be")):
         np.savez(tmp_path / "wrong.npz", **stored | change)
         with pytest.raises(InputError, match=message):
