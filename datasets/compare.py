@@ -70,12 +70,13 @@ def read_faces(path: Path) -> Faces:
 
 
 def stored_files(place: Path) -> list[Path]:
-    """Returns the files .npz that a path names: the file itself, or those in the folder and in folders inside it. If
-    there are none, the path names videos or photos. Raises InputError if it does not exist."""
+    """Returns the files .npz that a path names: the file itself, or those in the folder and in folders inside it,
+    but no hidden ones. If there are none, the path names videos or photos. Raises InputError if it does not exist."""
     if not place.exists():
         raise InputError(f"{place} does not exist: give a video, a folder, or a file {SUFFIX} that test.py has written")
     if place.is_dir():
-        return sorted(place.rglob(f"*{SUFFIX}"))
+        files = sorted(place.rglob(f"*{SUFFIX}"))
+        return [file for file in files if not any(part.startswith(".") for part in file.relative_to(place).parts)]
     return [place] if place.suffix == SUFFIX else []
 
 
@@ -210,8 +211,9 @@ def table(comparison: dict) -> str:
     lines = []
     for side in "AB":
         about = comparison[side]
-        lines.append(f"{side}: {about['path']}: {about['frames']} frames in {about['files']} file{'s' * (about['files'] > 1)}, "
-                     f"{about['frames_without_face']} of them without a face")
+        files = f"{about['files']} file{'s' * (about['files'] > 1)}"
+        lines.append(f"{side}: {about['path']}: {about['frames']} frames in {files}, {about['frames_without_face']} of "
+                     "them without a face")
         for origin in about["origins"]:
             lines.append(f"   face model {origin['face_model']}, SHA-256 of the checkpoint "
                          f"{origin['checkpoint_sha256'] or 'none'}")
