@@ -119,8 +119,6 @@ def draw_points(path: Path, face_model: FaceModel, points: np.ndarray, size: int
 def write_meshes(options: argparse.Namespace) -> int:
     """Writes the mesh of each photo. Returns the exit status: 1 if photos were left out."""
     photos = list_photos(options.photos)
-    if not photos:
-        raise InputError(f"there are no photos in {options.photos}")
     reconstructor = load_reconstructor(options)
     model = reconstructor.face_model
     options.out.mkdir(parents=True, exist_ok=True)
