@@ -27,6 +27,7 @@ from options.training import parse
 from util.command import run_command, safe_output
 
 if TYPE_CHECKING:
+    from datasets.teachers import TeacherFiles
     from datasets.training_batches import PhotoLoader
     from models.face_model import FaceModel
     from models.renderer import MeshRenderer
@@ -69,6 +70,7 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
     """Build all parts of the training from the options, which go no further than this file. Raises InputError."""
     import torch
 
+    from datasets.teachers import TeacherFiles
     from datasets.training_batches import PhotoLoader, ValidationBatches
     from datasets.training_photos import TrainingPhotos, read_datalist
     from models import checkpoints
@@ -103,6 +105,7 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
 
     # The losses.
     weights = {name: getattr(options, f"w_{name}") for name in WEIGHT_NAMES}
+    weights["teacher"] *= options.teachers is not None
     recognition = load_recognition(options.net_recog, options.net_recog_path) if weights["feat"] else None
     objective = Objective(face_model, renderer, recognition, weights, crop_face=options.use_crop_face,
                           given_alignment=options.use_predef_M, precision=PRECISIONS[options.amp],
@@ -110,7 +113,10 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
 
     # The batches of training and validation.
     loader = PhotoLoader(processes, options.image_size, options.num_threads)
-    data = build_data(options, processes, loader, face_model, renderer)
+    teachers = None
+    if options.teachers:
+        teachers = TeacherFiles(options.teachers, face_model_name, face_model.focal, face_model.camera_d)
+    data = build_data(options, processes, loader, face_model, renderer, teachers)
     validation = None
     if options.flist_val != Path("none"):
         photos = TrainingPhotos(read_datalist(options.flist_val, options.data_root), None, options.seed)
@@ -155,8 +161,11 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
 
 
 def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader", face_model: "FaceModel",
-               renderer: "MeshRenderer") -> "TrainingData":
-    """The training batches: of photos, of rendered faces, or of both, as --dataset_mode says. Raises InputError."""
+               renderer: "MeshRenderer", teachers: "TeacherFiles | None") -> "TrainingData":
+    """The training batches: of photos, of rendered faces, or of both, as --dataset_mode says. Raises InputError.
+
+    teachers: the known faces of photos, if there are some.
+    """
     from datasets.augmentation import Augmentation
     from datasets.training_batches import MixedBatches, PhotoBatches, RenderedBatches
     from datasets.training_photos import TrainingPhotos, read_datalist
@@ -173,8 +182,8 @@ def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader"
         augmentation = None
         if options.use_aug:
             augmentation = Augmentation(options.preprocess, options.shift_pixs, options.scale_delta, options.rot_angle)
-        photos = PhotoBatches(TrainingPhotos(paths, augmentation, options.seed), batch_size - rendered, loader,
-                              shuffle=not options.serial_batches)
+        photos = TrainingPhotos(paths, augmentation, options.seed, teachers)
+        photos = PhotoBatches(photos, batch_size - rendered, loader, shuffle=not options.serial_batches)
     if options.dataset_mode != "flist":
         from datasets.synthetic.faces import SyntheticFaces
         synthetic = SyntheticFaces(face_model, renderer, options.seed, options.image_size)

@@ -28,6 +28,11 @@ class AffineMap:
         center = CROP_SIZE / 2
         return _shift(center, center) @ turn @ _shift(*self.shift) @ mirror @ _shift(-center, -center)
 
+    @property
+    def pixel_matrix(self) -> np.ndarray:
+        """The matrix of pixels (x, y, 1) px, y down, where (0, 0) is the centre of the upper left one."""
+        return _shift(-0.5, -0.5) @ self.matrix @ _shift(0.5, 0.5)
+
     def apply_to_picture(self, picture: np.ndarray) -> np.ndarray:
         """The changed picture, black where the original has no pixels.
 

@@ -66,7 +66,7 @@ def draw_tile(sample: SamplePaths) -> Image.Image:
     tile = Image.new("RGB", (CROP_SIZE, CROP_SIZE + LABEL))
     draw = ImageDraw.Draw(tile)
     try:
-        crop, mask, landmarks = read_sample(sample)
+        crop, mask, landmarks, _ = read_sample(sample)
     except InputError as error:
         draw.text((4, 4), textwrap.fill(str(error), 34), "red")
         return tile

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from datasets.sampling import EpochBatches
 from datasets.training_photos import CollatedSamples, TrainingPhotos, collate
 from models.coefficients import SIZE
-from models.records import Batch
+from models.records import Batch, Teachers
 from util.distributed import Processes
 from util.files import InputError
 from util.readers import start_reader
@@ -60,7 +60,8 @@ def to_batch(samples: CollatedSamples, device: torch.device, size: int) -> Batch
         return interpolate(pixels, (size, size), mode="area") if pixels.shape[-1] != size else pixels
 
     return Batch(picture(samples.photos), picture(samples.masks), samples.landmarks.to(device, non_blocking=True),
-                 torch.empty(0, SIZE, device=device), samples.paths, samples.problems)
+                 torch.empty(0, SIZE, device=device), samples.paths, samples.problems,
+                 Teachers(*(part.to(device, non_blocking=True) for part in samples.teachers)))
 
 
 class PhotoBatches:
@@ -137,7 +138,7 @@ class MixedBatches:
             # Photos come first: `Batch.ground_truth` belongs to the last samples.
             yield Batch(torch.cat([photos.photo, faces.photo]), torch.cat([photos.mask, faces.mask]),
                         torch.cat([photos.landmarks, faces.landmarks]), faces.ground_truth, photos.paths + faces.paths,
-                        photos.problems)
+                        photos.problems, photos.teachers)
 
 
 class ValidationBatches:

@@ -14,8 +14,10 @@ from datasets.augmentation import Augmentation
 from datasets.face_points import read_points
 from datasets.photos import SUFFIXES, photo_size, read_photo
 from datasets.point_checks import check_points, check_points_inside
+from datasets.teachers import NO_TEACHER, Placement, TeacherFiles
 from models.coordinates import flip_y, photo_to_crop, turn_points
 from models.landmarks import COUNT, five_points, turns_to_upright
+from models.records import Teachers
 from util.files import InputError
 
 MOST_REPLACED = 100   # so many unreadable samples in a row mean that the list itself is wrong
@@ -133,6 +135,7 @@ class Sample(NamedTuple):
     photo: torch.Tensor       # (3, 224, 224) uint8 RGB
     mask: torch.Tensor        # (1, 224, 224) uint8: how likely a pixel is skin, 255 certainly
     landmarks: torch.Tensor   # (68, 2) float32 px in the crop, y up
+    teacher: Teachers         # of this photo, without the axis B
     path: str                 # of the photo
     problems: list[str]       # what was wrong with the samples that this one replaces
 
@@ -142,14 +145,15 @@ class CollatedSamples(NamedTuple):
     photos: torch.Tensor      # (B, 3, 224, 224) uint8 RGB
     masks: torch.Tensor       # (B, 1, 224, 224) uint8
     landmarks: torch.Tensor   # (B, 68, 2) float32 px in the crop, y up
+    teachers: Teachers
     paths: list[str]          # B paths
     problems: list[str]       # those of all samples
 
 
 def collate(samples: list[Sample]) -> CollatedSamples:
-    photos, masks, landmarks, paths, problems = zip(*samples, strict=True)
-    return CollatedSamples(torch.stack(photos), torch.stack(masks), torch.stack(landmarks), list(paths),
-                           sum(problems, []))
+    photos, masks, landmarks, teachers, paths, problems = zip(*samples, strict=True)
+    return CollatedSamples(torch.stack(photos), torch.stack(masks), torch.stack(landmarks),
+                           Teachers(*map(torch.stack, zip(*teachers, strict=True))), list(paths), sum(problems, []))
 
 
 class TrainingPhotos(Dataset[Sample]):
@@ -157,14 +161,15 @@ class TrainingPhotos(Dataset[Sample]):
 
     paths: the files of each sample. augment: the random changes of each sample; None leaves the photos as they are.
     seed: the changes are drawn from (seed, epoch, index), so a sample does not depend on which process reads it, or
-    when.
+    when. teachers: the known faces of photos; None: no photo has a teacher.
 
     A sample that cannot be read is replaced by the next one that can; its error is kept in `Sample.problems`.
     Raises InputError if `MOST_REPLACED` samples in a row, or all of them, cannot be read.
     """
 
-    def __init__(self, paths: Sequence[SamplePaths], augment: Augmentation | None, seed: int):
-        self.paths, self.augment, self.seed = paths, augment, seed
+    def __init__(self, paths: Sequence[SamplePaths], augment: Augmentation | None, seed: int,
+                 teachers: TeacherFiles | None = None):
+        self.paths, self.augment, self.seed, self.teachers = paths, augment, seed, teachers
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -175,7 +180,8 @@ class TrainingPhotos(Dataset[Sample]):
         for replacement in range(index, index + min(MOST_REPLACED, len(self))):
             paths = self.paths[replacement % len(self)]
             try:
-                photo, mask, landmarks = read_sample(paths)
+                photo, mask, landmarks, placement = read_sample(paths)
+                teacher = self.teachers.of(paths.photo, placement) if self.teachers else NO_TEACHER
             except InputError as error:
                 problems.append(str(error))
                 continue
@@ -183,16 +189,20 @@ class TrainingPhotos(Dataset[Sample]):
                 change = self.augment.draw(np.random.default_rng((self.seed, epoch, index)))
                 photo, mask = change.apply_to_picture(photo), change.apply_to_picture(mask)
                 landmarks = change.apply_to_landmarks(landmarks)
+                teacher = teacher._replace(to_crop=change.pixel_matrix @ teacher.to_crop)
             return Sample(torch.from_numpy(photo).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)[None],
-                          torch.from_numpy(landmarks.astype(np.float32)), str(paths.photo), problems)
+                          torch.from_numpy(landmarks.astype(np.float32)),
+                          Teachers(*(torch.from_numpy(part.astype(np.float32)) for part in teacher)),
+                          str(paths.photo), problems)
         raise InputError(f"{len(problems)} samples in a row can't be read, the first because: {problems[0]}")
 
 
-def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray, Placement]:
     """Read and align a sample. As in test.py, a photo whose face lies on its side or upside down is turned first.
 
-    Returns the photo (224, 224, 3) uint8 RGB, its mask (224, 224) uint8, and its landmarks (68, 2) px in the crop, y
-    up. Raises InputError, which names the file that is missing, is broken or does not fit the others.
+    Returns the photo (224, 224, 3) uint8 RGB, its mask (224, 224) uint8, its landmarks (68, 2) px in the crop, y up,
+    and the place of the crop in the photo. Raises InputError, which names the file that is missing, is broken or does
+    not fit the others.
     """
     landmarks = read_landmarks(paths.landmarks, paths.photo)
     reduce = _reduction(landmarks)
@@ -210,7 +220,7 @@ def read_sample(paths: SamplePaths) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         photo, trans_params, mask = align(photo, five_points(landmarks), mask)
     except InputError as error:
         raise InputError(f"{paths.landmarks}: {error}") from error
-    return photo, mask, photo_to_crop(landmarks, trans_params)
+    return photo, mask, photo_to_crop(landmarks, trans_params), Placement(trans_params, turns, reduce)
 
 
 def _reduction(landmarks: np.ndarray) -> int:

@@ -10,10 +10,12 @@ from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton
 from models.records import Batch
 from models.renderer import MeshRenderer
+from models.teachers import TeacherLoss
 from util.distributed import Processes
 
 # The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
-WEIGHT_NAMES = ("feat", "color", "fit", "lm", "close", "reg", "gamma", "reflc", "coef", "vertex", "id", "exp", "tex")
+WEIGHT_NAMES = ("feat", "color", "fit", "lm", "close", "reg", "gamma", "reflc", "coef", "vertex", "teacher", "id",
+                "exp", "tex")
 MM_PER_DECIMETRE = 100
 # Of the fit of colours: px of the photos, triangles of the mesh at whose vertices colours are compared, and steps
 FIT_SIZE, FIT_TRIANGLES, FIT_STEPS = 56, 1500, 3
@@ -26,7 +28,8 @@ class Objective(nn.Module):
     recognition: network (images (B, 3, S, S) RGB 0..1, landmarks (B, 68, 2) px in the images, y up) -> unit embeddings
         (B, D). None is possible if the weight of `feat` is 0.
     weights: one for each of `WEIGHT_NAMES`. What only losses of weight 0 need is not computed: the embeddings for
-        `feat`, the fit of colours for `fit`, the openings for `close`, and the render if both `feat` and `color` are 0.
+        `feat`, the fit of colours for `fit`, the openings for `close`, the described faces for `teacher`, and the
+        render if both `feat` and `color` are 0.
     crop_face: True compares colours inside the face only, without ears and neck; False on the whole rendered face.
     given_alignment: True aligns the render for recognition by the landmarks of the photo; False by the predicted ones.
     precision: in which the recognition network computes; None is float32.
@@ -41,6 +44,7 @@ class Objective(nn.Module):
         self.weights, self.crop_face, self.given_alignment = weights, crop_face, given_alignment
         self.precision, self.color_norm = precision, color_norm
         self.color_fit = GaussNewton(face_model, renderer, weights, FIT_TRIANGLES) if weights["fit"] else None
+        self.teacher_loss = TeacherLoss(face_model) if weights["teacher"] else None
         self.register_buffer("effects", losses.coefficient_effects(face_model), persistent=False)   # (257,)
 
     def forward(self, coeffs: torch.Tensor, batch: Batch, processes: Processes) -> dict[str, torch.Tensor]:
@@ -75,6 +79,8 @@ class Objective(nn.Module):
         known = len(batch.ground_truth)
         if known:
             terms |= self.ground_truth_losses(coeffs[-known:], batch.ground_truth)
+        if self.teacher_loss and batch.teachers:
+            terms["teacher"] = self.teacher_loss(coeffs[:len(batch.teachers.to_crop)], batch.teachers)
         return {"all": sum(w[name] * term for name, term in terms.items()), **terms}
 
     def color_norm_loss(self, images: torch.Tensor, photos: torch.Tensor, mask: torch.Tensor, processes: Processes

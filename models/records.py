@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -80,6 +81,13 @@ class Clip:
     turns: np.ndarray               # (N,) int: quarter turns anticlockwise that bring the face upright
 
 
+class Teachers(NamedTuple):
+    """The known faces of B photos, from which a network learns."""
+    coefficients: torch.Tensor   # (B, 257) of the face in an upright crop of the photo
+    to_crop: torch.Tensor        # (B, 3, 3): pixels of that crop -> those of the batch's crop, (x, y, 1), y down. Its
+    # determinant is negative where the batch's crop is mirrored. All 0: the photo has no teacher
+
+
 @dataclass(frozen=True)
 class Batch:
     """B samples on the computing device: photos or rendered faces, or photos first and then rendered faces."""
@@ -89,6 +97,7 @@ class Batch:
     ground_truth: torch.Tensor   # (T, 257) float32: the coefficients of the T rendered faces; they are known exactly
     paths: list[str]             # B names, for messages: of the photos, or "rendered face <number>"
     problems: list[str] = field(default_factory=list)   # why photos could not be read, which others have replaced
+    teachers: Teachers | None = None   # of the photos, which are the first samples
 
     def __len__(self) -> int:
         return len(self.paths)

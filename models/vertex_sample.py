@@ -21,7 +21,7 @@ class VertexSample(nn.Module):
         choice = choose_vertices(face_model, triangles)
         self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
         chosen = torch.from_numpy(choice[0]).to(device)
-        around, tri, point_buf = _triangles_around(face_model, chosen)
+        around, tri, point_buf = triangles_around(face_model, chosen)
         mean, base = coordinate_rows(face_model.mean_shape, around), coordinate_rows(face_model.shape_base, around)
 
         def normals(shapes: torch.Tensor) -> torch.Tensor:
@@ -56,7 +56,7 @@ def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tenso
     return values[..., (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()].contiguous()
 
 
-def _triangles_around(face_model: FaceModel, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def triangles_around(face_model: FaceModel, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The triangles around the chosen vertices (V,).
 
     Returns their vertices (U,); the triangles (F, 3) int32, as places in that list; and those around each chosen vertex

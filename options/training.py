@@ -50,6 +50,10 @@ def _add_data_options(parser: Parser):
                             "same folder are read too, if they exist.")
     group.add_argument("--flist_val", type=path, default=Path("datalist/val/masks.txt"),
                        help="The list of the validation photos, as --flist. none trains without validation.")
+    group.add_argument("--teachers", type=path, default=None,
+                       help="A folder with known faces of the photos, from which the network learns (--w_teacher): "
+                            "files that test.py has written with --fit_iters=12 --save=coeffs. Photos without such a "
+                            "file are used too, without that loss.")
     group.add_argument("--batch_size", type=positive, default=32,
                        help="The number of samples of a training step, of all processes together.")
     group.add_argument("--batch_size_val", type=positive, default=32,
@@ -147,6 +151,9 @@ def _add_loss_options(parser: Parser):
                          "of test.py uses 1.6e-3."),
             ("fit", 0, "the distance of albedo and light from those that fit the photo best on the predicted shape. "
                        "With 0 these are not computed."),
+            ("teacher", 0.01, "the distance of the predicted face from that of --teachers: shape, place, albedo and "
+                              "lit colours at some vertices. With --w_color=0 --w_feat=0 nothing is drawn then, and "
+                              "a step takes a fifth of the time."),
             ("reg", 3e-4, "the regularisation, which keeps coefficients small. --w_id, --w_exp and --w_tex are weights "
                           "within it."),
             ("id", 1.0, "identity within the regularisation."), ("exp", 0.8, "expression within the regularisation."),

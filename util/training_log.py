@@ -6,6 +6,10 @@ from time import monotonic
 
 import numpy as np
 import torch
+
+# TensorBoard imports TensorFlow if it is installed. PyTorch's compiler, which optimisers import, must come first: both
+# bring LLVM, and in the other order the process crashes.
+import torch._dynamo
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 

@@ -177,9 +177,9 @@ def test_a_large_photo_read_smaller_gives_the_same_sample(tmp_path, monkeypatch,
     sizes = []
     align = training_photos.align
     monkeypatch.setattr(training_photos, "align", lambda photo, *rest: sizes.append(photo.shape) or align(photo, *rest))
-    photo, mask, landmarks = read_sample(paths)
+    photo, mask, landmarks, _ = read_sample(paths)
     monkeypatch.setattr(training_photos, "_reduction", lambda landmarks: 1)
-    expected_photo, expected_mask, expected_landmarks = read_sample(paths)
+    expected_photo, expected_mask, expected_landmarks, _ = read_sample(paths)
     assert sizes == [(700, 750, 3), (1400, 1500, 3)]
     for picture, expected in ((photo, expected_photo), (mask, expected_mask)):
         difference = np.abs(picture.astype(int) - expected)

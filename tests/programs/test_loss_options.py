@@ -37,7 +37,7 @@ TRAIN = {
     "w_lm": 1.6e-3, "w_reflc": 5}
 # What we add must not change the published training.
 OURS = {"image_size": 224, "balance_heads": False, "max_grad_norm": float("inf"), "amp": "off", "antialias": False,
-        "color_norm": 1, "w_fit": 0, "w_close": 0}
+        "color_norm": 1, "w_fit": 0, "w_close": 0, "teachers": None}
 
 
 @pytest.mark.parametrize("parse, table", [(testing.parse, BASE | TEST), (training.parse, BASE | TRAIN | OURS)])
