@@ -182,7 +182,7 @@ def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader"
         augmentation = None
         if options.use_aug:
             augmentation = Augmentation(options.preprocess, options.shift_pixs, options.scale_delta, options.rot_angle)
-        photos = TrainingPhotos(paths, augmentation, options.seed, teachers)
+        photos = TrainingPhotos(paths, augmentation, options.seed, teachers, options.degraded)
         photos = PhotoBatches(photos, batch_size - rendered, loader, shuffle=not options.serial_batches)
     if options.dataset_mode != "flist":
         from datasets.synthetic.faces import SyntheticFaces

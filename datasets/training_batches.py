@@ -59,9 +59,9 @@ def to_batch(samples: CollatedSamples, device: torch.device, size: int) -> Batch
         pixels = pixels.to(device, non_blocking=True).float() / 255
         return interpolate(pixels, (size, size), mode="area") if pixels.shape[-1] != size else pixels
 
-    return Batch(picture(samples.photos), picture(samples.masks), samples.landmarks.to(device, non_blocking=True),
-                 torch.empty(0, SIZE, device=device), samples.paths, samples.problems,
-                 Teachers(*(part.to(device, non_blocking=True) for part in samples.teachers)))
+    return Batch(picture(samples.photos), picture(samples.seen), picture(samples.masks),
+                 samples.landmarks.to(device, non_blocking=True), torch.empty(0, SIZE, device=device), samples.paths,
+                 samples.problems, Teachers(*(part.to(device, non_blocking=True) for part in samples.teachers)))
 
 
 class PhotoBatches:
@@ -136,9 +136,9 @@ class MixedBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         for photos, faces in zip(self.photos.epoch(number, start), self.faces.epoch(number, start), strict=True):
             # Photos come first: `Batch.ground_truth` belongs to the last samples.
-            yield Batch(torch.cat([photos.photo, faces.photo]), torch.cat([photos.mask, faces.mask]),
-                        torch.cat([photos.landmarks, faces.landmarks]), faces.ground_truth, photos.paths + faces.paths,
-                        photos.problems, photos.teachers)
+            yield Batch(torch.cat([photos.photo, faces.photo]), torch.cat([photos.seen, faces.seen]),
+                        torch.cat([photos.mask, faces.mask]), torch.cat([photos.landmarks, faces.landmarks]),
+                        faces.ground_truth, photos.paths + faces.paths, photos.problems, photos.teachers)
 
 
 class ValidationBatches:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from datasets.alignment import align
 from datasets.augmentation import Augmentation
+from datasets.degradation import degrade
 from datasets.face_points import read_points
 from datasets.photos import SUFFIXES, photo_size, read_photo
 from datasets.point_checks import check_points, check_points_inside
@@ -135,6 +136,7 @@ class Sample(NamedTuple):
     photo: torch.Tensor       # (3, 224, 224) uint8 RGB
     mask: torch.Tensor        # (1, 224, 224) uint8: how likely a pixel is skin, 255 certainly
     landmarks: torch.Tensor   # (68, 2) float32 px in the crop, y up
+    seen: torch.Tensor        # (3, 224, 224) uint8 RGB: the photo as the network sees it, which may be degraded
     teacher: Teachers         # of this photo, without the axis B
     path: str                 # of the photo
     problems: list[str]       # what was wrong with the samples that this one replaces
@@ -145,14 +147,15 @@ class CollatedSamples(NamedTuple):
     photos: torch.Tensor      # (B, 3, 224, 224) uint8 RGB
     masks: torch.Tensor       # (B, 1, 224, 224) uint8
     landmarks: torch.Tensor   # (B, 68, 2) float32 px in the crop, y up
+    seen: torch.Tensor        # (B, 3, 224, 224) uint8 RGB
     teachers: Teachers
     paths: list[str]          # B paths
     problems: list[str]       # those of all samples
 
 
 def collate(samples: list[Sample]) -> CollatedSamples:
-    photos, masks, landmarks, teachers, paths, problems = zip(*samples, strict=True)
-    return CollatedSamples(torch.stack(photos), torch.stack(masks), torch.stack(landmarks),
+    photos, masks, landmarks, seen, teachers, paths, problems = zip(*samples, strict=True)
+    return CollatedSamples(torch.stack(photos), torch.stack(masks), torch.stack(landmarks), torch.stack(seen),
                            Teachers(*map(torch.stack, zip(*teachers, strict=True))), list(paths), sum(problems, []))
 
 
@@ -161,15 +164,17 @@ class TrainingPhotos(Dataset[Sample]):
 
     paths: the files of each sample. augment: the random changes of each sample; None leaves the photos as they are.
     seed: the changes are drawn from (seed, epoch, index), so a sample does not depend on which process reads it, or
-    when. teachers: the known faces of photos; None: no photo has a teacher.
+    when. teachers: the known faces of photos; None: no photo has a teacher. degraded: share of the photos that the
+    network sees degraded, see datasets/degradation.py.
 
     A sample that cannot be read is replaced by the next one that can; its error is kept in `Sample.problems`.
     Raises InputError if `MOST_REPLACED` samples in a row, or all of them, cannot be read.
     """
 
     def __init__(self, paths: Sequence[SamplePaths], augment: Augmentation | None, seed: int,
-                 teachers: TeacherFiles | None = None):
-        self.paths, self.augment, self.seed, self.teachers = paths, augment, seed, teachers
+                 teachers: TeacherFiles | None = None, degraded: float = 0):
+        self.paths, self.augment, self.seed = paths, augment, seed
+        self.teachers, self.degraded = teachers, degraded
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -185,13 +190,15 @@ class TrainingPhotos(Dataset[Sample]):
             except InputError as error:
                 problems.append(str(error))
                 continue
+            rng = np.random.default_rng((self.seed, epoch, index))
             if self.augment is not None:
-                change = self.augment.draw(np.random.default_rng((self.seed, epoch, index)))
+                change = self.augment.draw(rng)
                 photo, mask = change.apply_to_picture(photo), change.apply_to_picture(mask)
                 landmarks = change.apply_to_landmarks(landmarks)
                 teacher = teacher._replace(to_crop=change.pixel_matrix @ teacher.to_crop)
-            return Sample(torch.from_numpy(photo).permute(2, 0, 1).contiguous(), torch.from_numpy(mask)[None],
-                          torch.from_numpy(landmarks.astype(np.float32)),
+            seen = degrade(photo, rng) if rng.random() < self.degraded else photo
+            photo, seen = (torch.from_numpy(pixels).permute(2, 0, 1).contiguous() for pixels in (photo, seen))
+            return Sample(photo, torch.from_numpy(mask)[None], torch.from_numpy(landmarks.astype(np.float32)), seen,
                           Teachers(*(torch.from_numpy(part.astype(np.float32)) for part in teacher)),
                           str(paths.photo), problems)
         raise InputError(f"{len(problems)} samples in a row can't be read, the first because: {problems[0]}")

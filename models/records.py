@@ -92,6 +92,7 @@ class Teachers(NamedTuple):
 class Batch:
     """B samples on the computing device: photos or rendered faces, or photos first and then rendered faces."""
     photo: torch.Tensor          # (B, 3, S, S) float32 RGB 0..1
+    seen: torch.Tensor           # (B, 3, S, S) float32 RGB 0..1: the photo as the network sees it
     mask: torch.Tensor           # (B, 1, S, S) float32 0..1: how much a pixel counts
     landmarks: torch.Tensor      # (B, 68, 2) float32 px in the 224 x 224 crop, y up
     ground_truth: torch.Tensor   # (T, 257) float32: the coefficients of the T rendered faces; they are known exactly

@@ -33,7 +33,7 @@ class TrainingStep:
         network, optimiser, scaler = self.state.network, self.state.optimiser, self.state.scaler
         network.train()
         with torch.autocast(self.processes.device.type, self.precision, enabled=self.precision is not None):
-            coeffs = self.parallel_network(batch.photo.contiguous(memory_format=torch.channels_last))
+            coeffs = self.parallel_network(batch.seen.contiguous(memory_format=torch.channels_last))
         losses = self.objective(coeffs.float(), batch, self.processes)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(losses["all"]).backward()
@@ -88,7 +88,7 @@ class TrainingStep:
     def predict(self, batch: Batch) -> torch.Tensor:
         """The coefficients (B, 257) of a batch, without training."""
         self.state.network.eval()
-        return self.state.network(batch.photo.contiguous(memory_format=torch.channels_last))
+        return self.state.network(batch.seen.contiguous(memory_format=torch.channels_last))
 
 
 def _unique(values) -> list[str]:

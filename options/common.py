@@ -43,6 +43,7 @@ count = _number("a whole number from 0, or inf", lambda value: value == math.inf
 above_zero = _number("a finite number above 0", lambda value: 0 < value < math.inf)
 from_zero = _number("a finite number from 0", lambda value: 0 <= value < math.inf)
 below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
+share = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 def path(text: str) -> Path:

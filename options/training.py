@@ -20,6 +20,7 @@ from options.common import (
     parse_arguments,
     path,
     positive,
+    share,
 )
 
 
@@ -76,6 +77,9 @@ def _add_data_options(parser: Parser):
     group.add_argument("--scale_delta", type=below_one, default=0.1,
                        help="The largest random change of the scale: 0.1 means a scale from 0.9 to 1.1.")
     group.add_argument("--rot_angle", type=from_zero, default=10, help="The largest random rotation, degrees.")
+    group.add_argument("--degraded", type=share, default=0,
+                       help="The share of the photos, from 0 to 1, that the network sees with less colour, blurred, "
+                            "small, noisy, partly covered or compressed. The losses compare with the photo as it is.")
     group.add_argument("--seed", type=natural, default=0,
                        help="The seed of the random numbers. The same seed gives the same order of photos, the same "
                             "augmentation, the same rendered faces and the same weights of a new network.")

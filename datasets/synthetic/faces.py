@@ -112,7 +112,7 @@ class SyntheticFaces:
         rng = np.random.default_rng((self.seed, step))
         coeffs = self.coefficients(rng, batch_size)
         photo, mask = self.photos(coeffs, rng)
-        return Batch(photo, mask, self.face_model.landmarks(coeffs), ground_truth=coeffs,
+        return Batch(photo, photo, mask, self.face_model.landmarks(coeffs), ground_truth=coeffs,
                      paths=[f"rendered face {step}.{i}" for i in range(batch_size)])
 
     def coefficients(self, rng: np.random.Generator, count: int) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Training samples from a datalist: their files, their alignment, reading in several processes, and broken files."""
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -272,3 +273,16 @@ def test_golden_samples(tmp_path, item):
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3   # resampling rounds after each axis
     assert np.abs(sample.mask.numpy().astype(int) - golden[f"{item}_msk_u8"]).max() <= 2
     np.testing.assert_allclose(sample.landmarks, golden[f"{item}_lms"], atol=1e-4)
+
+
+def test_degraded_photos_are_what_the_network_sees_and_not_what_losses_compare(photos):
+    paths = read_datalist(photos / "train.txt", photos)
+    as_it_is = TrainingPhotos(paths, None, 0)
+    all_degraded = TrainingPhotos(paths, None, 0, degraded=1)
+    samples = [all_degraded[1, i] for i in range(12)]
+    changed = [not torch.equal(sample.seen, sample.photo) for sample in samples]
+    assert sum(changed) >= 7   # each change is made to a part of them
+    assert all(torch.equal(sample.photo, as_it_is[1, i].photo) for i, sample in enumerate(samples))
+    assert torch.equal(as_it_is[1, 0].seen, as_it_is[1, 0].photo)
+    assert torch.equal(samples[5].seen, all_degraded[1, 5].seen)   # the same in every process
+    assert not torch.equal(samples[5].seen, all_degraded[2, 5].seen) or not changed[5]

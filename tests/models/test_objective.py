@@ -23,7 +23,7 @@ def test_the_fit_loss_alone_leads_to_the_colours_of_the_photo(face_model, genera
     ground_truth[:, SLICES["gamma"].start] += 0.3
     face = face_model(ground_truth)
     mask, _, photo = renderer(face.vertices, face_model.tri, face.color)
-    batch = Batch(photo, mask, face.landmarks, ground_truth=ground_truth[:0], paths=["", ""])
+    batch = Batch(photo, photo, mask, face.landmarks, ground_truth=ground_truth[:0], paths=["", ""])
 
     steps = torch.zeros(2, SIZE, requires_grad=True)   # in their effects
     optimiser = torch.optim.Adam([steps], lr=0.3)

@@ -86,8 +86,9 @@ def prepared(photos, face_model, tmp_path):
 
     def write(name: str = "00.npz", **changed):
         np.savez(tmp_path / name, **(values | {
-            "trans_params": trans_params, "turns": 0, "focal": face_model.focal, "camera_d": face_model.camera_d,
-            "face_model": "open_face_model.npz", "photo": str(paths.photo)} | changed))
+            "trans_params": trans_params, "turns": 0, "landmarks": np.zeros((68, 2)), "focal": face_model.focal,
+            "camera_d": face_model.camera_d, "face_model": "open_face_model.npz", "checkpoint_sha256": "",
+            "photo": str(paths.photo)} | changed))
         return TeacherFiles(tmp_path, "open_face_model.npz", face_model.focal, face_model.camera_d)
 
     return paths, write

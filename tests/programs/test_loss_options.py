@@ -37,7 +37,8 @@ TRAIN = {
     "w_lm": 1.6e-3, "w_reflc": 5}
 # What we add must not change the published training.
 OURS = {"image_size": 224, "balance_heads": False, "max_grad_norm": float("inf"), "amp": "off", "antialias": False,
-        "color_norm": 1, "w_fit": 0, "w_close": 0, "teachers": None}
+        "color_norm": 1, "w_fit": 0, "w_close": 0, "teachers": None,
+        "degraded": 0}
 
 
 @pytest.mark.parametrize("parse, table", [(testing.parse, BASE | TEST), (training.parse, BASE | TRAIN | OURS)])
