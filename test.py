@@ -66,6 +66,7 @@ def reconstruct_folder(options: Namespace) -> int:
     from datasets.clips import UNFINISHED
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import name_collisions
+    from datasets.same_person import shared_identity
     from datasets.stored_faces import choose_stored_faces, common_model
     from datasets.video import choose_videos
     from models.face_files import FaceWriter
@@ -105,6 +106,9 @@ def reconstruct_folder(options: Namespace) -> int:
             else:
                 folder, reconstruct = choose_faces(share, photos.root, model, reconstructor, options)
                 workers = processes.workers(options.num_threads)
+                if options.same_person:
+                    identity = shared_identity(folder, reconstructor, options.batch_size, workers, processes)
+                    reconstruct = partial(reconstruct, identity=identity)
                 writer = FaceWriter(results_folder, outputs, settings, max(workers, 1))
                 collected = reconstruct_photos(folder, reconstruct, writer, options.batch_size, workers,
                                                options.verbose, quiet)

@@ -102,10 +102,11 @@ def smooth(values: np.ndarray, time: np.ndarray, starts: np.ndarray, weights: np
 
 
 def _noise(values: np.ndarray) -> np.ndarray:
-    """The standard deviation (C,) of the noise in values (M, C), by the median of their second differences."""
-    if len(values) < 3:
+    """The standard deviation (C,) of the noise in values (M, C), by the median of their fourth differences, which hardly
+    contain motion."""
+    if len(values) < 5:
         return np.zeros(values.shape[1])
-    return np.median(np.abs(np.diff(values, 2, axis=0)), axis=0) / (0.6745 * np.sqrt(6))
+    return np.median(np.abs(np.diff(values, 4, axis=0)), axis=0) / (0.6745 * np.sqrt(70))
 
 
 def _local_polynomial(values: np.ndarray, time: np.ndarray, weights: np.ndarray, width: float, degree: int

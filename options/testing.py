@@ -78,6 +78,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_flag(group, "--fit_color", False,
              "Fits the albedo and the light of each face to its photo; shape and pose are those of the network. This "
              "takes a tenth of the time of --fit_iters, which fits albedo and light too.")
+    add_flag(group, "--same_person", False,
+             "All photos show one person: they get one identity and one albedo, the means over the photos. Photos that "
+             "show the face from the front and large count most. The fit keeps them fixed. Every video has one "
+             "identity anyway.")
     group.add_argument("--frame_rate", type=above_zero, default=None,
                        help="The photos of img_folder are the frames of one video, in the order of the numbers in "
                             "their names, and this is how many of them there are in a second.")
@@ -100,7 +104,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "in the photo. arkit: weights of ARKit's 52 shapes. obj_textured, glb: the mesh with a "
                             "texture from the photo. texture: the texture alone. overlay: the faces drawn over the "
                             "whole photo. maps: depth, normals, albedo and mask, of photo and crop. eg3d: a training "
-                            "set of EG3D, pictures and the labels of their cameras. all: all of them.")
+                            "set of EG3D, pictures and the labels of their cameras. all: all of them. For a video: "
+                            "coeffs, mat and landmarks, which are written without this option; arkit, a .csv file; "
+                            "glb, a mesh with an animation; overlay, a video of frames, faces and meshes side by side.")
     group.add_argument("--texture", choices=["lit", "albedo"], default="lit",
                        help="What textures show. lit: the colours of the photo. albedo: the light is divided out.")
     add_flag(group, "--mirror", False, "--save=eg3d writes the mirrored picture of each face too, with its label.")
@@ -128,6 +134,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options.net_recog_path = options.net_recog_path or located(options.checkpoints_dir, RECOGNITION_PATH)
     if options.mirror and not {"eg3d", "all"} & set(options.save):
         parser.error("--mirror is for the training set of EG3D: add eg3d to --save")
+    if options.same_person and (options.all_faces or options.coeffs):
+        parser.error("--same_person is for photos of one person: leave out --all_faces and --coeffs")
     if options.coeffs:
         check_coeffs(parser, options)
     elif given := [name for name in CHANGES if getattr(options, f"{name}_from")]:

@@ -20,7 +20,7 @@ class Progress:
     """
 
     def __init__(self, total: int, unit: str, done: int = 0, quiet: bool = False):
-        self.total, self.unit, self.done, self.quiet = total, unit, done, quiet
+        self.total, self.unit, self.first, self.done, self.quiet = total, unit, done, done, quiet
         self.start = self.last = time.monotonic()
         self.bar = tqdm(total=total, unit=unit, initial=done) if sys.stderr.isatty() and not quiet else None
 
@@ -40,7 +40,10 @@ class Progress:
         now = time.monotonic()
         if not self.quiet and (self.done == self.total or now - self.last >= LINE_EVERY):
             self.last = now
-            print(f"{self.done}/{self.total} {self.unit}s, {now - self.start:.0f} s", file=sys.stderr, flush=True)
+            seconds = now - self.start
+            rate = (self.done - self.first) / max(seconds, 1e-3)
+            print(f"{self.done}/{self.total} {self.unit}s, {seconds:.0f} s, {rate:.1f} {self.unit}s/s", file=sys.stderr,
+                  flush=True)
 
     def say(self, line: str):
         """Print a line to stderr without breaking the bar."""

@@ -92,7 +92,7 @@ def test_help_of_the_reconstruction_shows_the_options_that_have_an_effect(capsys
         "bfm_model", "focal", "center", "camera_d", "z_near", "z_far", "renderer", "img_folder", "save", "all_faces",
         "fit_iters", "detector", "batch_size", "num_threads", "recursive", "results_dir", "frontal", "neutral",
         "texture", "mirror", "report", "fit_color", "net_recog", "net_recog_path", "coeffs", "exp_from", "pose_from",
-        "light_from", "frame_rate", "smooth"}
+        "light_from", "frame_rate", "smooth", "same_person"}
 
 
 def test_the_reconstruction_accepts_options_without_effect():
