@@ -225,12 +225,15 @@ def prepare_outputs(options: Namespace, reconstructor: "Reconstructor", of_video
     from models.outputs.clip_table import DEFAULT_CLIP_OUTPUTS, choose_clip_outputs
     from models.outputs.details import OutputSettings
     from models.outputs.table import choose_outputs, parts_of
+    from util.files import InputError
 
     face_model = copy_to_cpu(reconstructor.face_model)
     arkit = load_arkit_units(face_model, options.bfm_folder)
+    if of_videos and options.report:
+        raise InputError("--report shows photos: leave it out for videos; --save=overlay writes a video of the faces")
     if of_videos:
         save = DEFAULT_CLIP_OUTPUTS if options.save == DEFAULT_OUTPUTS else options.save
-        outputs = choose_clip_outputs(save + ("report",) * options.report, arkit is not None)
+        outputs = choose_clip_outputs(save, arkit is not None)
     else:
         outputs = choose_outputs(options.save + ("report",) * options.report, arkit is not None)
     if reconstructor.fitter or not of_videos and "overlay" in parts_of(outputs):
@@ -317,6 +320,7 @@ def reconstruct_videos(paths: list[Path], root: Path, reconstructor: "Reconstruc
         for path, video in videos.items():
             name = path.relative_to(root).with_suffix("").as_posix()
             if make_clips.is_finished(video, name):
+                progress.advance(video.count)
                 continue
             try:
                 clips, remark = make_clips(video, name)

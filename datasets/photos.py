@@ -93,7 +93,7 @@ def remark_on_unread_photos(folder: Path, subfolders: bool = True) -> str:
     These are files that cannot be read, files with an unusual suffix that begin like a picture, and photos in
     subfolders (not looked for without `subfolders`). Raises OSError.
     """
-    files, inside = [], Counter()
+    files, videos, inside = [], [], Counter()
     for path in folder.iterdir():
         if path.name.startswith(".") or is_photo(path):
             continue
@@ -103,12 +103,17 @@ def remark_on_unread_photos(folder: Path, subfolders: bool = True) -> str:
                                            for name in _names_in(path))
         elif path.suffix in NO_PHOTOS:
             continue
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(path)
         elif path.suffix.lower() in OTHER_SUFFIXES or _begins_like_a_photo(path):
             files.append(path)
     kinds, inside, remark = Counter(path.suffix.lower() for path in files), +inside, ""
     if files:
         remark = (f"{folder}: photos that cannot be read: {_counts(kinds)}, for example {min(files).name}. Convert "
                   "them to JPEG or PNG. ")
+    if videos:
+        remark += (f"{folder}: videos beside photos are not read: {len(videos)}, for example {min(videos).name}. Name "
+                   "it, or a folder that has videos alone, with --img_folder. ")
     if inside:
         remark += (f"{folder}: photos in subfolders are not read: {_counts(inside)}. Name these folders with "
                    "--img_folder to read them.")

@@ -102,8 +102,8 @@ def smooth(values: np.ndarray, time: np.ndarray, starts: np.ndarray, weights: np
 
 
 def _noise(values: np.ndarray) -> np.ndarray:
-    """The standard deviation (C,) of the noise in values (M, C), by the median of their fourth differences, which hardly
-    contain motion."""
+    """The standard deviation (C,) of the noise in values (M, C), by the median of their fourth differences, in which
+    motion hardly shows."""
     if len(values) < 5:
         return np.zeros(values.shape[1])
     return np.median(np.abs(np.diff(values, 4, axis=0)), axis=0) / (0.6745 * np.sqrt(70))

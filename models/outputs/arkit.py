@@ -14,7 +14,7 @@ from util.gltf_files import Shape
 FILE = "arkit_units.npz"   # in the folder of face models
 STILL = 0.001              # decimetres: smaller movements are left out of a shape
 DAMPING = 0.05             # of weights, in sizes of a mean shape: hardly visible movements get no large weights
-_STEPS = 2000              # of the computation of the weights of a clip
+MOST_STEPS, STILL_WEIGHT = 3000, 1e-6   # of the computation of a clip's weights: it ends when they hardly change
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,12 @@ class ArkitUnits:
         step = 1 / np.linalg.eigvalsh(hessian)[-1]
         weights = ahead = np.zeros_like(slopes)
         momentum = 1.0
-        for _ in range(_STEPS):
+        for _ in range(MOST_STEPS):
             before, weights = weights, (ahead - step * (ahead @ hessian - slopes)).clip(0, 1)
             momentum, last = (1 + np.sqrt(1 + 4 * momentum ** 2)) / 2, momentum
             ahead = weights + (last - 1) / momentum * (weights - before)
+            if np.abs(weights - before).max(initial=0) < STILL_WEIGHT:
+                break
         return weights
 
 

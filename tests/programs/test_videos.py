@@ -8,15 +8,20 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from datasets.clips import UNFINISHED, ClipReconstructor
 from datasets.photos import read_photo
 from models.coefficients import IDENTITY, SLICES
+from models.face_model import FaceModel
+from models.face_model_files import load_face_model_data
+from models.outputs.arkit import load_arkit_units
 from models.outputs.clip_numbers import read_clip_numbers
+from models.renderer import MeshRenderer
 from options.testing import parse
 from test import reconstruct_folder
-from tests.helpers import EXAMPLES
+from tests.helpers import EXAMPLES, ROOT
 from util.files import InputError
 from util.video_files import write_video
 
@@ -120,6 +125,50 @@ def test_numbered_frames_give_the_numbers_of_the_video(results, tmp_path):
     numbers, expected = read_clip_numbers(tmp_path / "out" / "walk.npz"), read_clip_numbers(results / "clip.npz")
     assert numbers.found.tolist() == expected.found.tolist()
     assert np.abs(numbers.landmarks - expected.landmarks).max() < 3   # H.264 changes the pixels a little
+
+
+def test_every_person_gets_a_clip(tmp_path):
+    woman = cv2.resize(read_photo(EXAMPLES / "astronaut.png")[0:260, 120:320], (180, 234))
+    man = cv2.resize(read_photo(EXAMPLES / "grace_hopper.jpg")[20:540, 60:460], (180, 234))
+    pictures = []
+    for step in range(6):
+        picture = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
+        picture[20:254, 10 + 5 * step:190 + 5 * step] = woman
+        if step != 2:   # he is away for a moment
+            picture[20:254, 290:470] = man
+        pictures.append(picture)
+    write_clip(tmp_path / "pair.mp4", pictures)
+    assert run(f"--img_folder={tmp_path / 'pair.mp4'}", f"--results_dir={tmp_path / 'out'}", "--all_faces") == 0
+    first, second = (read_clip_numbers(tmp_path / "out" / f"pair_{number}.npz") for number in (0, 1))
+    assert first.found.all() and first.landmarks[..., 0].mean() < WIDTH / 2
+    assert second.found.tolist() == [True, True, False, True, True, True]
+    assert second.landmarks[second.found][..., 0].mean() > WIDTH / 2
+
+
+def test_the_motion_of_a_rendered_head_is_found(tmp_path):
+    """Its yaw within 1.5 degrees, and how far its jaw is open, in a second of motion."""
+    model = FaceModel(load_face_model_data(ROOT / "BFM", "photo_face_model.npz"))
+    units = load_arkit_units(model, ROOT / "BFM")
+    phase = 2 * np.pi * np.arange(20) / 20
+    yaw, jaw = 0.3 * np.sin(phase), 0.4 - 0.4 * np.cos(phase)
+    coefficients = torch.zeros(len(phase), 257)
+    coefficients[:, SLICES["id"]] = 0.5 * torch.randn(80, generator=torch.Generator().manual_seed(0))
+    coefficients[:, SLICES["angle"].start + 1] = torch.from_numpy(yaw)
+    jaw_open = units.coefficients[units.names.index("jawOpen")]
+    coefficients[:, SLICES["exp"]] = torch.from_numpy(np.outer(jaw, jaw_open)).float()
+    with torch.no_grad():
+        face = model(coefficients)
+        mask, _, image = MeshRenderer()(face.vertices, model.tri, face.color)
+    heads = (255 * (image + 0.55 * (1 - mask))).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    pictures = [np.pad(head, ((23, 23), (128, 128), (0, 0)), constant_values=140) for head in heads]
+    write_clip(tmp_path / "head.mp4", pictures)
+    assert run("--name=photo_face", f"--img_folder={tmp_path / 'head.mp4'}", f"--results_dir={tmp_path / 'out'}",
+               "--save=coeffs,arkit") == 0
+    numbers = read_clip_numbers(tmp_path / "out" / "head.npz")
+    assert numbers.found.all()
+    assert np.abs(numbers.coeff[:, SLICES["angle"].start + 1] - yaw).mean() < np.radians(1.5)
+    found = np.genfromtxt(tmp_path / "out" / "head_arkit.csv", delimiter=",", names=True)["jawOpen"]
+    assert np.corrcoef(found, jaw)[0, 1] > 0.95 and np.abs(found - jaw).mean() < 0.15
 
 
 def test_broken_videos_are_named_and_the_others_done(clip, tmp_path, capsys):
