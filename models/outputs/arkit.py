@@ -59,7 +59,7 @@ class ArkitUnits:
         return {name: round(float(weight), 4) for name, weight in zip(self.names, weights, strict=True)}
 
     def weights_of_clip(self, expressions: np.ndarray) -> np.ndarray:
-        """The same weights (N, 52) as `weights` has, to about 0.001, for many expressions (N, 64) at once."""
+        """The same weights (N, 52) as `weights` has, to about 0.005, for many expressions (N, 64) at once."""
         root, damping = self._system
         matrix = np.vstack([root @ self.coefficients.T, damping])
         hessian, slopes = matrix.T @ matrix, (expressions @ root.T) @ matrix[:len(root)]

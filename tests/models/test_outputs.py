@@ -241,7 +241,7 @@ def test_weights_of_arkit_shapes_are_found_again(face_model):
     assert set(units.weights(np.zeros(64)).values()) == {0.0}
     expressions = np.random.default_rng(0).normal(0, 0.5, (6, 64))   # also those that no weights describe exactly
     each = [list(units.weights(expression).values()) for expression in expressions]
-    np.testing.assert_allclose(units.weights_of_clip(expressions), each, atol=0.002)
+    np.testing.assert_allclose(units.weights_of_clip(expressions), each, atol=0.005)
 
 
 def test_arkit_shapes_belong_to_one_expression_basis(face_model, tmp_path):
