@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.face_embeddings import embed_faces, pictures_of
 from models.metrics import (
     EFID,
     METRICS,
@@ -31,11 +32,14 @@ from models.metrics import (
 )
 from models.outputs.clip_numbers import read_clip_numbers
 from models.outputs.numbers import read_numbers
+from models.recognition import load_recognition
+from util.assets import RECOGNITION
 from util.command import safe_output
 from util.files import InputError, atomic_write
 
 ROOT = Path(__file__).parents[1]
 SUFFIX = ".npz"
+IDENTITY = ("dlib", "r50", "none")
 FEW_FRAMES = 65   # with fewer, the covariance of 64 coefficients is not determined
 
 
@@ -45,10 +49,17 @@ class Faces:
     path: Path                 # of the file that has them
     coefficients: np.ndarray   # (N, 257), as computed for each frame alone
     landmarks: np.ndarray      # (N, 68, 2) px in the frame, y down
-    size: tuple[float, float]  # width and height of the frames, px
+    trans_params: np.ndarray   # (N, 5) W, H, s, tx, ty, see models/coordinates.py
     found: np.ndarray          # (N,) bool: whether the frame shows the face
     rate: float                # frames per second; nan for a photo
     origin: dict[str, object]  # what has to be the same on both sides
+    source: Path               # the video or the photo
+    is_video: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frames, px."""
+        return tuple(self.trans_params[0, :2].astype(int).tolist())
 
 
 def read_faces(path: Path) -> Faces:
@@ -61,12 +72,12 @@ def read_faces(path: Path) -> Faces:
     numbers = read_clip_numbers(path) if is_clip else read_numbers(path)
     origin = {name: getattr(numbers, name) for name in ("face_model", "checkpoint_sha256", "focal", "camera_d")}
     if not is_clip:
-        return Faces(path, numbers.coefficients[None], numbers.landmarks[None], tuple(numbers.trans_params[:2]),
-                     np.array([True]), math.nan, origin)
+        return Faces(path, numbers.coefficients[None], numbers.landmarks[None], numbers.trans_params[None],
+                     np.array([True]), math.nan, origin, numbers.photo, is_clip)
     duration = numbers.time[-1] - numbers.time[0]
     rate = (len(numbers.time) - 1) / duration if duration > 0 else math.nan
-    return Faces(path, numbers.coeff_raw, numbers.landmarks, tuple(numbers.transform_params[0, :2]), numbers.found,
-                 rate, origin)
+    return Faces(path, numbers.coeff_raw, numbers.landmarks, numbers.transform_params, numbers.found, rate, origin,
+                 numbers.video, is_clip)
 
 
 def stored_files(place: Path) -> list[Path]:
@@ -125,9 +136,16 @@ def pair_faces(first: dict[str, Faces], second: dict[str, Faces]) -> dict[str, t
     return {name: (faces, second[name]) for name, faces in first.items() if name in second}
 
 
-def compare(pairs: dict[str, tuple[Faces, Faces]]) -> tuple[dict[str, dict[str, float]], list[str]]:
+def compare(pairs: dict[str, tuple[Faces, Faces]], identity: str) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Returns the means of all metrics but E-FID over the frames of each pair, with `frames`, the number of frames that
-    show both faces; and remarks on what could not be compared."""
+    show both faces; and remarks on what could not be compared.
+
+    identity: the recognition network that compares the persons, of IDENTITY. Raises InputError if it is missing.
+    """
+    weights = ROOT / "checkpoints" / RECOGNITION.name
+    if identity == "r50" and not weights.is_file():
+        raise InputError(f"--identity=r50: {RECOGNITION.missing(weights)}")
+    recognition = load_recognition(identity, weights) if identity != "none" else None
     results, remarks = {}, []
     for name, (first, second) in pairs.items():
         counts = len(first.found), len(second.found)
@@ -143,8 +161,16 @@ def compare(pairs: dict[str, tuple[Faces, Faces]]) -> tuple[dict[str, dict[str, 
         if first.size == second.size:
             distances |= landmark_distances(*(faces.landmarks[:count][both] for faces in (first, second)))
         else:
-            remarks.append(f"{name}: A has frames of {first.size[0]:g} x {first.size[1]:g} px, and B of "
-                           f"{second.size[0]:g} x {second.size[1]:g} px: no landmark distances")
+            remarks.append(f"{name}: A has frames of {first.size[0]} x {first.size[1]} px, and B of {second.size[0]} x "
+                           f"{second.size[1]} px: no landmark distances")
+        if recognition:
+            try:
+                one, other = (embed_faces(pictures_of(faces.source, faces.is_video), faces.trans_params,
+                                          faces.landmarks, faces.found, recognition)[:count][both]
+                              for faces in (first, second))
+                distances[f"identity_cosine_{identity}"] = (one * other).sum(1)
+            except InputError as error:
+                remarks.append(f"{name}: no cosine of recognised identities: {error}")
         results[name] = {"frames": int(both.sum())}
         results[name] |= {metric: float(values.mean()) for metric, values in distances.items() if len(values)}
     return results, remarks
@@ -167,10 +193,10 @@ def about_side(name: str, faces: dict[str, Faces], paired: list[Faces]) -> dict:
             "origins": [dict(origin) for origin in sorted(origins)]}
 
 
-def report(first: dict[str, Faces], second: dict[str, Faces], names: tuple[str, str]) -> dict:
-    """Returns the whole comparison as it is written to the JSON file. names: of both sides."""
+def report(first: dict[str, Faces], second: dict[str, Faces], names: tuple[str, str], identity: str) -> dict:
+    """Returns the whole comparison as it is written to the JSON file. names: of both sides. identity: see `compare`."""
     pairs = pair_faces(first, second)
-    of_pairs, remarks = compare(pairs)
+    of_pairs, remarks = compare(pairs, identity)
     sides = [about_side(name, faces, [pair[side] for pair in pairs.values()])
              for side, (name, faces) in enumerate(zip(names, (first, second), strict=True))]
     all_found = [np.concatenate([face.coefficients[face.found] for face in faces.values()])
@@ -184,10 +210,11 @@ def report(first: dict[str, Faces], second: dict[str, Faces], names: tuple[str, 
             "metrics": metrics, "pairs": of_pairs, "remarks": remarks}
 
 
-def compare_places(places: tuple[Path, Path], options_of_test: list[str], force: bool) -> dict:
+def compare_places(places: tuple[Path, Path], options_of_test: list[str], force: bool, identity: str) -> dict:
     """Returns the comparison of two paths, see `report`. It also has `left_out`, the reasons why files were left out.
 
-    options_of_test: see `reconstruct`. force: compare results of different face models, too. Raises InputError.
+    options_of_test: see `reconstruct`. force: compare results of different face models, too. identity: see `compare`.
+    Raises InputError.
     """
     files = [stored_files(place) for place in places]
     if options_of_test and all(files):
@@ -203,7 +230,7 @@ def compare_places(places: tuple[Path, Path], options_of_test: list[str], force:
         left_out += reasons
     if not force:
         check_origins([faces for side in sides for faces in side.values()])
-    return report(*sides, tuple(map(str, places))) | {"left_out": left_out}
+    return report(*sides, tuple(map(str, places)), identity) | {"left_out": left_out}
 
 
 def table(comparison: dict) -> str:
@@ -237,9 +264,12 @@ def main(arguments: list[str] | None = None) -> int:
                         help="writes all numbers, also those of each pair of files, to this file")
     parser.add_argument("--force", action="store_true",
                         help="compares results of different face models, checkpoints or cameras")
+    parser.add_argument("--identity", choices=IDENTITY, default="dlib",
+                        help="compares the persons in the photos and videos by dlib's recognition network, by "
+                             "ArcFace's r50, which you have to get, or not at all")
     options, options_of_test = parser.parse_known_args(arguments)
     try:
-        comparison = compare_places((options.a, options.b), options_of_test, options.force)
+        comparison = compare_places((options.a, options.b), options_of_test, options.force, options.identity)
         print(table(comparison))
         if options.json:
             with atomic_write(options.json) as temporary:

@@ -124,6 +124,7 @@ class ClipNumbers:
     time: np.ndarray            # (N,) seconds
     focal: float                # of the camera, px of the crop
     camera_d: float             # distance of the camera, decimetres
+    video: Path                 # the video, or a folder of numbered frames
     face_model: str             # file name of the face model
     checkpoint_sha256: str      # "" without a network
 
@@ -139,7 +140,7 @@ def read_clip_numbers(path: Path) -> ClipNumbers:
         with np.load(path) as file:
             arrays = {name: file[name] for name in shapes}
             others = {name: str(file[name]) for name in ("face_model", "checkpoint_sha256")}
-            others |= {name: float(file[name]) for name in ("focal", "camera_d")}
+            others |= {name: float(file[name]) for name in ("focal", "camera_d")} | {"video": Path(str(file["video"]))}
     except FileNotFoundError as error:
         raise InputError(f"the file of a clip {path} does not exist") from error
     except Exception as error:   # for a broken file, exceptions of many kinds

@@ -19,7 +19,7 @@ def clip_file(path, coefficients, found=None, size=(640, 480), rate=25.0, shift=
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, coeff=0 * coefficients, coeff_raw=raw, transform_params=np.tile([*size, 0.5, 9, 9], (count, 1)),
              landmarks=np.full((count, 68, 2), 100.0) + (shift, 0), rotation=np.tile(np.eye(3), (count, 1, 1)),
-             found=found, time=np.arange(count) / rate, **ORIGIN | origin)
+             found=found, time=np.arange(count) / rate, video="gone.mp4", **ORIGIN | origin)
 
 
 def photo_file(path, coefficients):
@@ -31,7 +31,7 @@ def photo_file(path, coefficients):
 def compared(tmp_path, *arguments) -> tuple[int, dict]:
     """The exit status, and the content of the JSON file."""
     file = tmp_path / "out.json"
-    status = main([*map(str, arguments), f"--json={file}"])
+    status = main([*map(str, arguments), "--identity=none", f"--json={file}"])
     return status, json.loads(file.read_text())
 
 

@@ -10,6 +10,7 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
+from datasets.compare import main
 from options.testing import parse
 from test import reconstruct_folder
 from tests.helpers import EXAMPLES, ROOT, crop_and_overlay
@@ -109,6 +110,20 @@ def test_the_training_set_of_eg3d_has_a_label_for_each_picture(stored):
     assert poses["grace_hopper"][0, 0] > 0.9 and poses["turned"][1, 0] < -0.9   # where the picture's right points to
     upright, turned = (np.asarray(Image.open(folder / f"{name}.png")) for name in ("grace_hopper", "turned"))
     assert np.corrcoef(np.rot90(upright).ravel(), turned.ravel())[0, 1] > 0.8
+
+
+def test_photos_are_compared_by_their_results_or_reconstructed_first(stored, tmp_path):
+    """The persons are told apart by dlib's network, from the photos."""
+    def metrics(first, second, *options):
+        assert main([str(first), str(second), f"--json={tmp_path / 'out.json'}", *options]) == 0
+        return json.loads((tmp_path / "out.json").read_text())["metrics"]
+
+    astronaut, hopper = (stored / "results" / f"{name}.npz" for name in ("astronaut", "grace_hopper"))
+    again = metrics(hopper, stored / "photos" / "grace_hopper.jpg", "--name=open_face", "--epoch=20", "--gpu_ids=-1",
+                    f"--checkpoints_dir={ROOT / 'checkpoints'}", "--num_threads=0")
+    assert again["AED_sum64"] < 1e-3 and again["LMD_68_px"] < 0.01 and again["identity_cosine_dlib"] > 0.9999
+    others = metrics(astronaut, hopper)
+    assert others["AED_sum64"] > 1 and others["identity_cosine_dlib"] < 0.9
 
 
 @pytest.mark.parametrize("arguments, message", [
