@@ -14,9 +14,11 @@ from datasets.photos import read_photo
 from models.coefficients import SLICES
 from models.coordinates import crop_to_photo, flip_y
 from models.reconstruction import PARTS, REPOSITORY, Reconstructor
-from models.records import FaceResult
+from models.records import FaceResult, FoundFace
 from util.devices import choose_device
 from util.files import InputError
+
+SAME_FACE = 0.5   # largest distance of a face that is found from the annotated one, as a share of its size
 
 
 def add_options(parser: argparse.ArgumentParser):
@@ -42,8 +44,8 @@ def load_reconstructor(options: argparse.Namespace) -> Reconstructor:
 
 
 class AnnotatedFaces(FaceFiles):
-    """Photos of which each has one annotated face. Of the faces that the detector finds, the one whose middle is
-    nearest to that of the annotation is taken. The annotation is used for nothing else.
+    """Photos of which each has one annotated face. Of the faces that the detector finds, the one nearest to the middle
+    of the annotated face is taken. The annotation is used for nothing else.
 
     photos: paths. center: returns the middle (2,) of the annotated face of a photo, px, y down. reconstructor: it says
     whether the faces need landmarks and attention for a fit.
@@ -57,11 +59,18 @@ class AnnotatedFaces(FaceFiles):
 
     def read(self, path: Path) -> Photo:
         photo = read_photo(path)
-        found = self.detector.detect(photo, all_faces=True)
+        center = self.center(path)
+
+        def distance(face: FoundFace) -> float:
+            """Returns the distance of the face from the annotated one, as a share of the size of the face."""
+            return np.linalg.norm(box_center(face.landmarks) - center) / np.ptp(face.landmarks, axis=0).max()
+
+        found = self.detector.detect(photo)
+        if not any(distance(face) < SAME_FACE for face in found):
+            found = self.detector.detect(photo, all_faces=True)   # this takes longer, but finds small faces too
         if not found:
             raise InputError(f"{path}: no face found")
-        center = self.center(path)
-        face = min(found, key=lambda face: np.linalg.norm(box_center(face.landmarks) - center))
+        face = min(found, key=distance)
         points = FacePoints(face.landmarks, given=False, mesh=face.mesh)
         name = self.name_of_results(path)
         return Photo(path, [align_face(path, name, name, photo, points, self.landmark_detector)])
