@@ -20,7 +20,7 @@ from models.simplification import choose_vertices
 from models.vertex_normals import vertex_normals
 from models.vertex_sample import coordinate_rows, triangles_around
 
-TRIANGLES = 1600   # of the simplified mesh at whose vertices faces are compared
+TRIANGLES = 1000   # of the simplified mesh at whose vertices faces are compared
 ALBEDO_SHARE = 0.5   # weight of the albedo's brightness and tint, which the light of a photo hides, against its pattern
 MM_PER_DECIMETRE = 100
 

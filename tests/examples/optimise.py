@@ -4,7 +4,7 @@ import torch
 from models.coefficients import SLICES
 from models.reconstruction import Reconstructor
 
-reconstructor = Reconstructor.load("open_face", epoch=20, device="cpu")
+reconstructor = Reconstructor.load("photo_face", epoch=20, device="cpu")
 model, renderer = reconstructor.face_model, reconstructor.renderer
 renderer.antialias = True   # gives the outline of the face a gradient
 

@@ -5,7 +5,7 @@ from datasets.face_finder import FaceFinder
 from datasets.photos import read_photo
 from models.reconstruction import REPOSITORY, Reconstructor
 
-reconstructor = Reconstructor.load("open_face", epoch=20, device="cpu", find_face=FaceFinder())
+reconstructor = Reconstructor.load("photo_face", epoch=20, device="cpu", find_face=FaceFinder())
 folder = REPOSITORY / "datasets" / "examples"
 photos = [read_photo(folder / name) for name in ("astronaut.png", "grace_hopper.jpg")]   # (H, W, 3) uint8 RGB each
 
