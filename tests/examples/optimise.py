@@ -23,7 +23,7 @@ picture = draw(wanted)
 
 found = torch.zeros(1, 257, requires_grad=True)
 optimiser = torch.optim.Adam([found], lr=0.02)
-for _ in range(40):
+for _ in range(60):
     optimiser.zero_grad()
     loss = (draw(found) - picture).abs().mean()
     loss.backward()
