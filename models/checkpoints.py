@@ -163,8 +163,8 @@ def load_checkpoint(path: Path) -> dict:
     checkpoint = load_weights(path, "checkpoint")
     network = checkpoint.get("net_recon")
     if isinstance(network, Unread):
-        raise InputError(f"the network 'net_recon' in the checkpoint {path} is a {type(network).__name__}: save its "
-                         "state_dict() instead")
+        raise InputError(f"the network 'net_recon' in the checkpoint {path} is an object of the type "
+                         f"{type(network).__name__}: save its state_dict() instead")
     if not _has_names(network):
         raise InputError(f"the checkpoint {path} holds no network: 'net_recon' is missing in it")
     return checkpoint
@@ -227,7 +227,8 @@ def load_weights(path: Path, kind: str, device: str = "cpu") -> dict:
                          f"({type(error).__name__}); get it again, {assets.WHERE}") from error
     if not _has_names(weights):
         advice = ": save its state_dict() instead" * isinstance(weights, Unread)
-        raise InputError(f"the {kind} {path} holds no weights but a {type(weights).__name__}{advice}")
+        raise InputError(f"the {kind} {path} holds no weights but an object of the type {type(weights).__name__}"
+                         f"{advice}")
     return weights
 
 

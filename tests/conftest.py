@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -54,6 +55,21 @@ def run_script():
         command = [sys.executable, str(ROOT / script), *map(str, arguments)]
         return subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "default"}, text=True,
                               capture_output=True)
+    return run
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Runs a script as `run_script` does, but in this process and without readers, which saves seconds."""
+    def run(script: str, *arguments) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), "--num_threads=0", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            status = importlib.import_module(Path(script).stem).main()
+        except SystemExit as end:   # of wrong options
+            status = end.code
+        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
     return run
 
 

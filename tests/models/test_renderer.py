@@ -139,8 +139,8 @@ def test_a_broken_installation_of_nvidias(tmp_path, monkeypatch):
         assert choose_rasteriser("auto", torch.device("cuda"))[0] is portable
 
 
-def test_renderer_option_of_the_script(run_script):
-    done = run_script("test.py", "--epoch=0", "--fit_iters=1", "--gpu_ids=-1", "--renderer=nvidia")
+def test_renderer_option_of_the_script(run_here):
+    done = run_here("test.py", "--epoch=0", "--fit_iters=1", "--gpu_ids=-1", "--renderer=nvidia")
     assert done.returncode == 2
     assert done.stderr.startswith("test.py: --renderer=nvidia: NVIDIA's nvdiffrast needs a GPU")
 

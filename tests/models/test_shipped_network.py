@@ -22,10 +22,10 @@ def checkpoints(tmp_path):
 
 
 @pytest.fixture
-def reconstruct(run_script, checkpoints):
+def reconstruct(run_here, checkpoints):
     """Returns the folder of the results of the example photos."""
     def reconstruct(name: str, *options: str):
-        run = run_script("test.py", f"--name={name}", "--epoch=20", f"--checkpoints_dir={checkpoints}", *options)
+        run = run_here("test.py", f"--name={name}", "--epoch=20", f"--checkpoints_dir={checkpoints}", *options)
         assert run.returncode == 0, run.stderr
         return checkpoints / name / "results" / "examples" / "epoch_20_000000"
     return reconstruct

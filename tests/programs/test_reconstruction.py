@@ -1,79 +1,29 @@
 """test.py as a user runs it."""
 import hashlib
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
-from datasets.photo_folder import PhotoFolder
-from datasets.photos import list_photos, read_photo
+from datasets.photos import read_photo
 from models.coordinates import crop_to_photo, flip_y, turn_points
-from models.face_files import FaceWriter
-from models.outputs.details import OutputSettings
-from models.reconstruction import Reconstructor
-from models.records import Origin
-from models.regressor import Regressor
-from models.renderer import MeshRenderer
-from options.testing import parse
-from test import reconstruct_photos
 from tests.helpers import (
     EXAMPLES,
     ROOT,
     color_error,
     crop_and_overlay,
-    kill_readers,
-    linux_only,
-    not_on_windows,
-    press_ctrl_c,
-    wait_for,
 )
-from util.files import InputError
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """Two checkpoints of an untrained network, which predicts the mean face. M says that it was trained with the open
-    face model; `published` does not say with which. And the network of this repository."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    network = {"net_recon": Regressor("resnet18").state_dict()}
-    for name, more in (("M", {"options": {"bfm_model": "open_face_model.npz"}}), ("published", {})):
-        (folder / name).mkdir()
-        torch.save(network | more, folder / name / "epoch_20.pth")
-    (folder / "open_face").mkdir()
-    (folder / "open_face" / "epoch_20.pth").symlink_to(ROOT / "checkpoints" / "open_face" / "epoch_20.pth")
-    return folder
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    (folder / "detections").mkdir(parents=True)
-    shutil.copy(EXAMPLES / "astronaut.png", folder)
-    shutil.copy(EXAMPLES / "detections" / "astronaut.txt", folder / "detections")
-    return folder
-
-
-@pytest.fixture
-def reconstruct(run_script, checkpoints):
-    def run(folder, *more, name="M", epoch=20):
-        done = run_script("test.py", f"--name={name}", f"--epoch={epoch}", f"--img_folder={folder}",
-                          f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1", *more)
-        results = checkpoints / name / "results" / folder.name / f"epoch_{epoch}_000000"
-        return done, results
-    return run
-
-
-def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
-    done, results = reconstruct(photos)
+def test_the_three_files_of_a_photo(run_script, checkpoints, astronaut, face_model, tmp_path):
+    results = tmp_path / "results"
+    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={astronaut}", f"--results_dir={results}",
+                      f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1")
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in results.iterdir()) == ["astronaut.mat", "astronaut.obj", "astronaut.png"]
+    assert sorted(path.name for path in results.glob("[!.]*")) == ["astronaut.mat", "astronaut.obj", "astronaut.png"]
 
     panel = results / "astronaut.png"
     assert Image.open(panel).size == (672, 224)
@@ -92,9 +42,9 @@ def test_the_three_files_of_a_photo(reconstruct, photos, face_model):
     assert np.array_equal(mesh.faces, face_model.tri.numpy())
 
 
-def test_another_camera(reconstruct, photos, face_model):
+def test_another_camera(reconstruct, astronaut, face_model):
     """The crop is the camera's image, 2 * center px wide. The mesh does not depend on where the camera is."""
-    done, results = reconstruct(photos, "--center=168", "--focal=1522.5", "--camera_d=12")
+    done, results = reconstruct(astronaut, "--center=168", "--focal=1522.5", "--camera_d=12")
     assert done.returncode == 0, done.stderr
     mesh = trimesh.load(results / "astronaut.obj", process=False)
     assert np.abs(mesh.vertices - face_model.mean_shape.view(-1, 3).numpy()).max() < 1e-4
@@ -103,22 +53,22 @@ def test_another_camera(reconstruct, photos, face_model):
     assert np.abs(loadmat(results / "astronaut.mat")["lm68"][0] - expected).max() < 0.01
 
 
-def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_script, checkpoints, photos, tmp_path):
+def test_names_that_look_like_suffixes_and_a_slash_at_the_end(run_here, checkpoints, astronaut, tmp_path):
     folder = tmp_path / "jpg.png.d"
     (folder / "detections").mkdir(parents=True)
-    shutil.copy(photos / "astronaut.png", folder / "png_jpg.jpg.PNG")
-    shutil.copy(photos / "detections" / "astronaut.txt", folder / "detections" / "png_jpg.jpg.txt")
-    done = run_script("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/",
-                      f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1")
+    shutil.copy(astronaut / "astronaut.png", folder / "png_jpg.jpg.PNG")
+    shutil.copy(astronaut / "detections" / "astronaut.txt", folder / "detections" / "png_jpg.jpg.txt")
+    done = run_here("test.py", "--name=M", "--epoch=20", f"--img_folder={folder}/",
+                    f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1")
     assert done.returncode == 0, done.stderr
     results = checkpoints / "M" / "results" / "jpg.png.d" / "epoch_20_000000"
     assert {path.name for path in results.iterdir()} == {f"png_jpg.jpg.{kind}" for kind in ("mat", "obj", "png")}
 
 
-def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, photos):
+def test_a_fit_finds_the_face_and_its_landmarks_lie_on_it(reconstruct, astronaut):
     """Without detections: the face is found, fitted from the mean face, and mapped back from the crop to the photo."""
-    shutil.rmtree(photos / "detections")
-    done, results = reconstruct(photos, "--fit_iters=10", name="fit", epoch=0)
+    shutil.rmtree(astronaut / "detections")
+    done, results = reconstruct(astronaut, "--fit_iters=10", name="fit", epoch=0)
     assert done.returncode == 0, done.stderr
     mat = loadmat(results / "astronaut.mat")
     in_photo = crop_to_photo(flip_y(mat["lm68"][0], 224), mat["trans_params"][0])
@@ -162,37 +112,39 @@ def test_a_turned_photo_gives_the_same_face_turned(reconstruct, tmp_path, name, 
         np.testing.assert_allclose(found, turn_points(in_photo, size, -turns), atol=1.01 * pixel)
 
 
-@pytest.mark.parametrize("degrees", [60, 120, 180, 240, 300])
-def test_a_turned_face_is_found_and_fitted(reconstruct, tmp_path, degrees):
-    folder = tmp_path / "turned"
+def test_turned_faces_are_found_and_fitted(reconstruct, tmp_path):
+    folder, directions = tmp_path / "turned", (60, 120, 180, 240, 300)
     folder.mkdir()
-    Image.open(EXAMPLES / "astronaut.png").rotate(degrees, Image.Resampling.BICUBIC).save(folder / "turned.png")
-    done, results = reconstruct(folder, "--fit_iters=10", name="fit", epoch=0)
+    photo = Image.open(EXAMPLES / "astronaut.png")
+    for degrees in directions:
+        photo.rotate(degrees, Image.Resampling.BICUBIC).save(folder / f"{degrees}.png")
+    done, results = reconstruct(folder, "--fit_iters=10", "--save=mat", name="fit", epoch=0)
     assert done.returncode == 0, done.stderr
-    angle = loadmat(results / "turned.mat")["angle"][0, 2]
-    assert np.exp(1j * angle) == pytest.approx(np.exp(1j * np.radians(degrees)), abs=0.3)
+    for degrees in directions:
+        angle = loadmat(results / f"{degrees}.mat")["angle"][0, 2]
+        assert np.exp(1j * angle) == pytest.approx(np.exp(1j * np.radians(degrees)), abs=0.3), degrees
 
 
-def test_bad_photos_are_named_and_the_others_reconstructed(reconstruct, photos):
-    points = (photos / "detections" / "astronaut.txt").read_text().splitlines()
+def test_bad_photos_are_named_and_the_others_reconstructed(reconstruct, astronaut):
+    points = (astronaut / "detections" / "astronaut.txt").read_text().splitlines()
 
     def with_points(name, text):
-        shutil.copy(photos / "astronaut.png", photos / f"{name}.png")
-        (photos / "detections" / f"{name}.txt").write_text(text)
+        shutil.copy(astronaut / "astronaut.png", astronaut / f"{name}.png")
+        (astronaut / "detections" / f"{name}.txt").write_text(text)
 
     with_points("commas", "\n".join(",".join(line.split()) for line in points))
     with_points("four", "\n".join(points[:4]))
     with_points("nan", "\n".join(["nan nan", *points[1:]]))
     with_points("equal", "\n".join(points[:1] * 5))
     with_points("outside", "\n".join("9000 9000" for _ in points))
-    (photos / "empty.jpg").touch()
-    (photos / "text.jpg").write_text("not a photo")
-    (photos / "broken.png").write_bytes((photos / "astronaut.png").read_bytes()[:30_000])
-    Image.new("RGB", (300, 300), "green").save(photos / "noface.bmp")
-    Image.open(photos / "astronaut.png").save(photos / "astronaut.TIFF")
-    before = sorted(photos.rglob("*"))
+    (astronaut / "empty.jpg").touch()
+    (astronaut / "text.jpg").write_text("not a photo")
+    (astronaut / "broken.png").write_bytes((astronaut / "astronaut.png").read_bytes()[:30_000])
+    Image.new("RGB", (300, 300), "green").save(astronaut / "noface.bmp")
+    Image.open(astronaut / "astronaut.png").save(astronaut / "astronaut.TIFF")
+    before = sorted(astronaut.rglob("*"))
 
-    done, results = reconstruct(photos, "--batch_size=3")
+    done, results = reconstruct(astronaut, "--batch_size=3")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     bad = {"four.png", "nan.png", "equal.png", "outside.png", "empty.jpg", "text.jpg", "broken.png", "noface.bmp"}
@@ -203,7 +155,7 @@ def test_bad_photos_are_named_and_the_others_reconstructed(reconstruct, photos):
     for name in left_out:
         assert name.split(".")[0] in done.stderr
     assert {path.stem for path in results.glob("*.obj")} == {"astronaut", "commas"}
-    assert sorted(photos.rglob("*")) == before
+    assert sorted(astronaut.rglob("*")) == before
 
 
 def test_every_face_of_a_photo(reconstruct, tmp_path):
@@ -226,57 +178,18 @@ def test_every_face_of_a_photo(reconstruct, tmp_path):
     assert (results / "pair.obj").exists()
 
 
-def test_processes_of_torchrun_share_the_photos(checkpoints, photos, reconstruct):
-    for name in ("other.png", "third.png"):
-        shutil.copy(photos / "astronaut.png", photos / name)
-        shutil.copy(photos / "detections" / "astronaut.txt", (photos / "detections" / name).with_suffix(".txt"))
-    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
-    shutil.rmtree(results, ignore_errors=True)   # of other tests
-    (photos / "other.jpg").write_text("has the name of a photo that the other process takes")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", ROOT / "test.py",
-                "--name=M", "--epoch=20", f"--img_folder={photos}", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
-    done = subprocess.run(torchrun, cwd=ROOT, text=True, capture_output=True)
-    assert done.returncode == 1
-    assert done.stdout.count("photos done") == done.stdout.count("2 of 4 photos done") == 1, done.stderr
-    assert "2/2 photos" in done.stderr and "other.png" in done.stderr
-    shared = {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"}
-    assert {Path(name).stem for name in shared} == {"astronaut", "third", "skipped"}
-    assert [line.split(":")[0] for line in shared["skipped.txt"].decode().splitlines()] == ["other.jpg", "other.png"]
-    shutil.rmtree(results)
-    reconstruct(photos)
-    assert {path.name: path.read_bytes() for path in results.glob("*.*") if path.suffix != ".mat"} == shared
-
-
-def test_missing_gpus_are_reported_once(reconstruct, photos):
-    done, _ = reconstruct(photos, "--gpu_ids=98,99")
+def test_missing_gpus_are_reported_once(reconstruct, astronaut):
+    done, _ = reconstruct(astronaut, "--gpu_ids=98,99")
     assert done.returncode == 2
     assert done.stderr.count("test.py:") == 1 and "--gpu_ids=98" in done.stderr
 
 
-def test_finished_results_stay_when_the_gpu_runs_out_of_memory(face_model, tmp_path):
-    class Regressor(torch.nn.Module):
-        batches = 0
-
-        def forward(self, photos):
-            self.batches += 1
-            if self.batches > 1:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return torch.zeros(len(photos), 257)
-
-    reconstructor = Reconstructor(face_model, MeshRenderer(), Regressor(), None, 0, torch.device("cpu"))
-    with pytest.raises(InputError, match="--batch_size.*out of memory"):
-        writer = FaceWriter(tmp_path, parse([]).save, OutputSettings(face_model, Origin(), read_photo), threads=1)
-        reconstruct_photos(PhotoFolder(list_photos(EXAMPLES)), reconstructor, writer, batch_size=1, workers=0,
-                           verbose=False)
-    assert {path.name for path in tmp_path.iterdir()} == {"astronaut.mat", "astronaut.obj", "astronaut.png"}
-
-
-def test_a_photo_whose_results_cannot_be_written_is_left_out(reconstruct, photos):
-    _, results = reconstruct(photos)
+def test_a_photo_whose_results_cannot_be_written_is_left_out(reconstruct, astronaut):
+    _, results = reconstruct(astronaut)
     (results / "astronaut.obj").unlink()
     (results / "astronaut.obj").mkdir()   # a folder in the way of the file
     try:
-        done, _ = reconstruct(photos, "--verbose")
+        done, _ = reconstruct(astronaut, "--verbose")
         assert done.returncode == 1
         assert "0 of 1 photos done" in done.stdout
         assert "astronaut.png: its results could not be written" in (results / "skipped.txt").read_text()
@@ -285,51 +198,18 @@ def test_a_photo_whose_results_cannot_be_written_is_left_out(reconstruct, photos
         (results / "astronaut.obj").rmdir()
 
 
-@pytest.fixture
-def long_run(checkpoints, photos):
-    """A process of test.py that has written its first results, and the folder of results."""
-    for number in range(300):
-        (photos / f"{number}.png").hardlink_to(photos / "astronaut.png")
-        (photos / "detections" / f"{number}.txt").hardlink_to(photos / "detections" / "astronaut.txt")
-    command = [sys.executable, ROOT / "test.py", "--name=M", "--epoch=20", f"--img_folder={photos}", "--num_threads=1",
-               "--batch_size=1", f"--checkpoints_dir={checkpoints}", "--gpu_ids=-1"]
-    results = checkpoints / "M" / "results" / "photos" / "epoch_20_000000"
-    shutil.rmtree(results, ignore_errors=True)
-    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               start_new_session=True)
-    wait_for(results / "0.obj", process)
-    return process, results
-
-
-@not_on_windows
-def test_ctrl_c_prints_one_line(long_run):
-    process, results = long_run
-    assert press_ctrl_c(process) == "test.py: stopped; what it has written stays"
-    assert (results / "0.mat").exists()
-
-
-@linux_only
-def test_finished_results_stay_when_a_reader_is_killed(long_run):
-    process, results = long_run
-    kill_readers(process)
-    _, errors = process.communicate()
-    assert process.returncode == 2
-    assert "--num_threads=1" in errors and "Traceback" not in errors
-    assert (results / "0.mat").exists() and not (results / "skipped.txt").exists()
-
-
-def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, photos):
-    (photos / "text.jpg").write_text("not a photo")
-    assert reconstruct(photos)[0].returncode == 1
-    (photos / "text.jpg").unlink()
-    done, results = reconstruct(photos)
+def test_skipped_txt_of_an_earlier_run_does_not_stay(reconstruct, astronaut):
+    (astronaut / "text.jpg").write_text("not a photo")
+    assert reconstruct(astronaut)[0].returncode == 1
+    (astronaut / "text.jpg").unlink()
+    done, results = reconstruct(astronaut)
     assert done.returncode == 0
     assert not (results / "skipped.txt").exists()
 
 
-def test_only_the_coefficients(reconstruct, photos, face_model):
+def test_only_the_coefficients(reconstruct, astronaut, face_model):
     """The camera matrix takes the mesh to the landmarks in the photo."""
-    done, results = reconstruct(photos, "--save=coeffs", name="open_face")
+    done, results = reconstruct(astronaut, "--save=coeffs", name="open_face")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in results.iterdir()] == ["astronaut.npz"]
     numbers = np.load(results / "astronaut.npz", allow_pickle=False)
@@ -338,7 +218,7 @@ def test_only_the_coefficients(reconstruct, photos, face_model):
     checkpoint = ROOT / "checkpoints" / "open_face" / "epoch_20.pth"
     assert numbers["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
 
-    reconstruct(photos, "--save=obj", name="open_face")
+    reconstruct(astronaut, "--save=obj", name="open_face")
     keypoints = trimesh.load(results / "astronaut.obj", process=False).vertices[face_model.keypoints]
     projected = np.column_stack([keypoints, np.ones(68)]) @ numbers["camera_matrix"].T
     assert np.abs(projected[:, :2] / projected[:, 2:] - numbers["landmarks"]).max() < 0.02
@@ -359,31 +239,31 @@ def test_only_the_coefficients(reconstruct, photos, face_model):
     (["--verbose=maybe"], "maybe"),
     (["--no_such_option"], "no_such_option"),
 ])
-def test_wrong_usage(run_script, checkpoints, arguments, message):
-    done = run_script("test.py", "--name=M", "--epoch=20", f"--checkpoints_dir={checkpoints}", *arguments)
+def test_wrong_usage(run_here, checkpoints, arguments, message):
+    done = run_here("test.py", "--name=M", "--epoch=20", f"--checkpoints_dir={checkpoints}", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_published_network_without_the_basel_model(reconstruct, photos, tmp_path):
+def test_a_published_network_without_the_basel_model(reconstruct, astronaut, tmp_path):
     """With another face model, the network would give wrong faces."""
     folder = tmp_path / "BFM"
     folder.mkdir()
     shutil.copy(ROOT / "BFM" / "open_face_model.npz", folder)
-    done, results = reconstruct(photos, f"--bfm_folder={folder}", name="published")
+    done, results = reconstruct(astronaut, f"--bfm_folder={folder}", name="published")
     assert done.returncode == 2
     for part in ("BFM_model_front.mat is missing", "01_MorphableModel.mat is missing", "faces.dmi.unibas.ch",
                  "--bfm_model=open_face"):
         assert part in done.stderr
     assert not results.exists()
-    done, _ = reconstruct(photos, f"--bfm_folder={folder}", "--bfm_model=open_face_model.npz", name="published")
+    done, _ = reconstruct(astronaut, f"--bfm_folder={folder}", "--bfm_model=open_face_model.npz", name="published")
     assert done.returncode == 0, done.stderr
 
 
-def test_a_results_folder_that_cannot_be_written(run_script, photos, tmp_path):
+def test_a_results_folder_that_cannot_be_written(run_here, astronaut, tmp_path):
     (tmp_path / "checkpoints").write_text("a file in the way")
-    done = run_script("test.py", "--epoch=0", "--fit_iters=1", f"--img_folder={photos}",
-                      f"--checkpoints_dir={tmp_path / 'checkpoints'}")
+    done = run_here("test.py", "--epoch=0", "--fit_iters=1", f"--img_folder={astronaut}",
+                    f"--checkpoints_dir={tmp_path / 'checkpoints'}")
     assert done.returncode == 2
     assert "cannot write results" in done.stderr and "--results_dir" in done.stderr

@@ -50,11 +50,11 @@ def test_a_run_leaves_checkpoints_logs_and_pictures(trained):
     assert board.Tags()["images"]
 
 
-def test_a_checkpoint_has_the_keys_of_the_original_and_reconstructs(trained, run_script):
+def test_a_checkpoint_has_the_keys_of_the_original_and_reconstructs(trained, run_here):
     checkpoint = torch.load(trained / "epoch_2.pth", weights_only=True)
     assert {"net_recon", "opt_00", "sched_00"} <= set(checkpoint)
     assert checkpoint["options"]["batch_size"] == 4
-    result = run_script("test.py", "--name=m", "--epoch=2", f"--checkpoints_dir={trained.parent}", "--gpu_ids=-1")
+    result = run_here("test.py", "--name=m", "--epoch=2", f"--checkpoints_dir={trained.parent}", "--gpu_ids=-1")
     assert result.returncode == 0, result.stderr
 
 
@@ -260,8 +260,8 @@ def test_an_unreadable_photo_is_left_out_and_listed_but_not_many(photos, tmp_pat
         train(parse([*command, "--name=n", f"--flist={tmp_path / 'three.txt'}"]))
 
 
-def test_missing_gpus_are_reported_once(run_script):
-    result = run_script("train.py", "--gpu_ids=98,99")
+def test_missing_gpus_are_reported_once(run_here):
+    result = run_here("train.py", "--gpu_ids=98,99")
     assert result.returncode == 2
     assert result.stderr.count("train.py:") == 1
     assert "--gpu_ids=98" in result.stderr

@@ -15,9 +15,9 @@ from util.command import CLOSED_PIPE, run_command
     ("test.py", ["--epoch=0", "--fit_iters=1", "--img_folder=/nowhere"]),
     ("data_preparation.py", ["--img_folder", "/nowhere"]),
     ("train.py", ["--flist=/nowhere", "--gpu_ids=-1"])])
-def test_verbose_adds_the_traceback_to_the_message(run_script, script, arguments):
+def test_verbose_adds_the_traceback_to_the_message(run_here, script, arguments):
     for verbose in (False, True):
-        run = run_script(script, *arguments, f"--verbose={verbose}")
+        run = run_here(script, *arguments, f"--verbose={verbose}")
         assert run.returncode == 2
         assert run.stderr.splitlines()[-1].startswith(f"{script}: ")
         assert ("Traceback" in run.stderr) == verbose
