@@ -154,6 +154,8 @@ def _session(graph: Path, process: int):
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")   # it prints a message at every start, and rounds differently
+    # Without it, a network of torchvision that is built later would crash the process, see util/training_log.py.
+    import torch._dynamo  # noqa: F401, I001
     import tensorflow.compat.v1 as tf
 
     tf.logging.set_verbosity(tf.logging.ERROR)

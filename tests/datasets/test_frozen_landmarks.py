@@ -37,6 +37,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def tensorflow():
+    import torch._dynamo  # noqa: F401 (before TensorFlow, see util/training_log.py)
     return pytest.importorskip("tensorflow.compat.v1", reason="TensorFlow is not installed")
 
 
