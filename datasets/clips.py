@@ -15,14 +15,14 @@ from datasets.face_tracks import Embedder, FaceFollower, TrackedFace
 from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.recording import Recording
 from datasets.video import Frame, Video
-from models.clips import make_clip, mean_identity
+from models.clips import confidence, make_clip, mean_identity
 from models.recognition import load_recognition
 from models.reconstruction import Reconstructor
 from models.records import AlignedFace, Clip
 from util.files import InputError, atomic_write
 from util.readers import read_ahead
 
-FRAMES_AT_ONCE = 16      # that are read ahead
+FRAMES_AT_ONCE = 8       # that are read ahead
 UNFINISHED = ".unfinished"   # the folder in that of the results that has the work of a run that was interrupted
 SAVE_EVERY = 30          # seconds between two times that the work is saved
 LEAST_FRAMES = 5         # in which a person must be found; in a video that is shorter, half of its frames
@@ -109,9 +109,11 @@ class ClipReconstructor:
                                                            strict=True):
                 recording.times.append(frame_time)
                 for found, face in zip(tracked, aligned, strict=True):
-                    recording.add(frame=frame, track=found.track, starts=found.starts, score=found.score,
+                    values = next(coefficients)
+                    sure = found.score * confidence(values[None], face.trans_params[None])[0]
+                    recording.add(frame=frame, track=found.track, starts=found.starts, confidence=sure,
                                   landmarks=found.landmarks, trans_params=face.trans_params, turns=face.turns,
-                                  coefficients=next(coefficients))
+                                  coefficients=values)
             saver.state = chunk.state
             saver.save_if_due()
             self.advance(len(chunk.times))
@@ -120,12 +122,12 @@ class ClipReconstructor:
         """Fit the coefficients of the recording. All faces of a person share identity and albedo, which are the means
         of those fitted to some of the faces."""
         persons = recording["track"]
-        rows = np.sort(np.concatenate([_most_telling(recording.track(rows).confidence, rows)
+        rows = np.sort(np.concatenate([_most_telling(recording["confidence"][rows], rows)
                                        for rows in recording.tracks(1)] or [[]])).astype(int)
         fitted = np.array(list(self.compute([face for _, face in self.read_again(video, recording, rows)],
                                             self.reconstructor.estimate)))
         identities = {person: mean_identity(fitted[persons[rows] == person],
-                                            recording.track(rows[persons[rows] == person]).confidence)
+                                            recording["confidence"][rows[persons[rows] == person]])
                       for person in np.unique(persons[rows]).tolist()}
         done = 0
         for batch in _batched(self.read_again(video, recording, range(recording.fitted, recording.count)),

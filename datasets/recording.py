@@ -8,7 +8,7 @@ from models.clips import Track
 from util.files import atomic_write
 
 # The columns of the rows: a row is a face in a frame. TrackedFace, AlignedFace and Track describe them.
-_COLUMNS = {"frame": ((), np.int64), "track": ((), np.int64), "starts": ((), bool), "score": ((), np.float64),
+_COLUMNS = {"frame": ((), np.int64), "track": ((), np.int64), "starts": ((), bool), "confidence": ((), np.float64),
             "landmarks": ((68, 2), np.float32), "trans_params": ((5,), np.float64), "turns": ((), np.int64),
             "coefficients": ((257,), np.float32)}
 _GROWTH = 1024   # rows that are added at once
@@ -44,7 +44,7 @@ class Recording:
 
     def track(self, rows: Sequence[int]) -> Track:
         """Returns the track of these rows."""
-        return Track(self["frame"][rows], self["starts"][rows], self["score"][rows], self["trans_params"][rows],
+        return Track(self["frame"][rows], self["starts"][rows], self["confidence"][rows], self["trans_params"][rows],
                      self["turns"][rows], self["coefficients"][rows])
 
     def save(self, path: Path, settings: str, state: dict[str, np.ndarray]):

@@ -21,15 +21,10 @@ class Track:
     """What was found of one person in M of the frames of a video, in their order."""
     frames: np.ndarray         # (M,) int: the numbers of the frames
     starts: np.ndarray         # (M,) bool: whether the face does not continue that of the row before, as after a cut
-    scores: np.ndarray         # (M,) how sure it is that there is a face, 0..1
+    confidence: np.ndarray     # (M,) 0..1: how much each face tells about the person
     trans_params: np.ndarray   # (M, 5) float64, see coordinates.py
     turns: np.ndarray          # (M,) int: quarter turns anticlockwise that bring the face upright
     coefficients: np.ndarray   # (M, 257) float32
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """How much each face tells about the person (M,), see `confidence`."""
-        return self.scores * confidence(self.coefficients, self.trans_params)
 
 
 def confidence(coefficients: np.ndarray, trans_params: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ def test_a_face_is_still_although_its_crop_trembles(track, strength):
 
 
 def test_sure_faces_count_most_for_the_identity(track):
-    track.scores[3:] = 1e-6
+    track.confidence[3:] = 1e-6
     clip = make_clip(Path("clip.mp4"), "clip", 25, None, np.arange(20) / 25, track, FOCAL, CAMERA_D, 1)
     weights = track.confidence[:3]
     expected = np.average(track.coefficients[:3, IDENTITY], axis=0, weights=weights)

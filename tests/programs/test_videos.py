@@ -18,6 +18,7 @@ from models.face_model import FaceModel
 from models.face_model_files import load_face_model_data
 from models.outputs.arkit import load_arkit_units
 from models.outputs.clip_numbers import read_clip_numbers
+from models.reconstruction import Reconstructor
 from models.renderer import MeshRenderer
 from options.testing import parse
 from test import reconstruct_folder
@@ -138,11 +139,14 @@ def test_every_person_gets_a_clip(tmp_path):
             picture[20:254, 290:470] = man
         pictures.append(picture)
     write_clip(tmp_path / "pair.mp4", pictures)
-    assert run(f"--img_folder={tmp_path / 'pair.mp4'}", f"--results_dir={tmp_path / 'out'}", "--all_faces") == 0
+    assert run(f"--img_folder={tmp_path / 'pair.mp4'}", f"--results_dir={tmp_path / 'out'}", "--all_faces",
+               "--fit_color") == 0
     first, second = (read_clip_numbers(tmp_path / "out" / f"pair_{number}.npz") for number in (0, 1))
     assert first.found.all() and first.landmarks[..., 0].mean() < WIDTH / 2
     assert second.found.tolist() == [True, True, False, True, True, True]
     assert second.landmarks[second.found][..., 0].mean() > WIDTH / 2
+    identities = [np.load(tmp_path / "out" / f"pair_{number}.npz")["coeff_raw"][0, IDENTITY] for number in (0, 1)]
+    assert np.abs(identities[0] - identities[1]).max() > 0.5
 
 
 def test_the_motion_of_a_rendered_head_is_found(tmp_path):
@@ -222,3 +226,27 @@ def test_an_interrupted_run_continues(clip, results, tmp_path, monkeypatch):
     numbers, expected = np.load(tmp_path / "out" / "b.npz"), np.load(results / "clip.npz")
     np.testing.assert_allclose(numbers["coeff"], expected["coeff"], atol=1e-4)
     np.testing.assert_allclose(numbers["landmarks"], expected["landmarks"], atol=1e-2)
+
+
+def test_an_interrupted_fit_continues(tmp_path, monkeypatch):
+    write_clip(tmp_path / "clip.mp4", frames(5))
+    estimate, fits = Reconstructor.estimate, []
+
+    def count_fits(self, faces, identity=None, fit=True):
+        if identity is not None:
+            fits.append(len(faces))
+            if len(fits) == 2:
+                raise KeyboardInterrupt
+        return estimate(self, faces, identity, fit)
+
+    monkeypatch.setattr(Reconstructor, "estimate", count_fits)
+    arguments = (f"--img_folder={tmp_path / 'clip.mp4'}", f"--results_dir={tmp_path / 'out'}", "--fit_color",
+                 "--batch_size=2")
+    with pytest.raises(KeyboardInterrupt):
+        run(*arguments)
+    assert run(*arguments) == 0
+    assert fits == [2, 2, 2, 1]   # the second batch was not complete
+    numbers = np.load(tmp_path / "out" / "clip.npz")
+    assert np.ptp(numbers["coeff_raw"][:, IDENTITY], axis=0).max() == 0   # the fit holds what the frames share
+    light = numbers["coeff_raw"][:, SLICES["gamma"]]
+    assert np.isfinite(light).all() and np.ptp(light, axis=0).max() < 0.1
