@@ -4,7 +4,7 @@ import torch
 from models.coefficients import SLICES
 from models.reconstruction import Reconstructor
 
-reconstructor = Reconstructor.load("photo_face", epoch=20, device="cpu")
+reconstructor = Reconstructor.load("open_face", epoch=20, device="cpu")
 model, renderer = reconstructor.face_model, reconstructor.renderer
 renderer.antialias = True   # gives the outline of the face a gradient
 
@@ -23,7 +23,7 @@ picture = draw(wanted)
 
 found = torch.zeros(1, 257, requires_grad=True)
 optimiser = torch.optim.Adam([found], lr=0.02)
-for _ in range(60):
+for _ in range(40):
     optimiser.zero_grad()
     loss = (draw(found) - picture).abs().mean()
     loss.backward()
