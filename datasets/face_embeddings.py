@@ -1,5 +1,5 @@
 """Whose face a photo, or each frame of a video, shows: embeddings by a recognition network."""
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def pictures_of(source: Path, is_video: bool) -> Iterator[np.ndarray]:
         yield read_incomplete_photo(source)[0]
 
 
-def embed_faces(pictures: Iterator[np.ndarray], trans_params: np.ndarray, landmarks: np.ndarray, found: np.ndarray,
+def embed_faces(pictures: Iterable[np.ndarray], trans_params: np.ndarray, landmarks: np.ndarray, found: np.ndarray,
                 recognition: Recognition) -> np.ndarray:
     """Returns the embeddings (N, D) of the faces in N pictures, of unit length; nan where a picture shows no face.
 

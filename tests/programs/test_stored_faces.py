@@ -10,7 +10,9 @@ import trimesh
 from PIL import Image
 from scipy.io import loadmat
 
-from datasets.compare import main
+from datasets.compare import main, read_faces
+from datasets.face_embeddings import embed_faces, pictures_of
+from models.recognition import load_recognition
 from options.testing import parse
 from test import reconstruct_folder
 from tests.helpers import EXAMPLES, ROOT, crop_and_overlay
@@ -124,6 +126,19 @@ def test_photos_are_compared_by_their_results_or_reconstructed_first(stored, tmp
     assert again["AED_sum64"] < 1e-3 and again["LMD_68_px"] < 0.01 and again["identity_cosine_dlib"] > 0.9999
     others = metrics(astronaut, hopper)
     assert others["AED_sum64"] > 1 and others["identity_cosine_dlib"] < 0.9
+
+
+def test_frames_without_a_face_have_no_embedding(stored):
+    faces = read_faces(stored / "results" / "astronaut.npz")
+    photo, = pictures_of(faces.source, is_video=False)
+    params, landmarks = faces.trans_params.repeat(3, 0), faces.landmarks.repeat(3, 0)
+    recognition = load_recognition("dlib", Path())
+    first, second, third = embed_faces([photo, 0 * photo, photo], params, landmarks, np.array([True, False, True]),
+                                       recognition)
+    assert first @ third == pytest.approx(1, abs=1e-5) and np.isnan(second).all()
+    for frames, message in (([photo, photo], "number of frames"), ([photo[2:]] * 3, "pixels")):
+        with pytest.raises(InputError, match=message):
+            embed_faces(frames, params, landmarks, np.ones(3, bool), recognition)
 
 
 @pytest.mark.parametrize("arguments, message", [
