@@ -178,18 +178,22 @@ class FaceFollower:
             candidates, embeddings = [candidates[best]], [embeddings[best]]
             owners = {0: owners[best]} if best in owners else {}
         changed = set()
-        before = {number: faces.pop(number) for number in doubtful if number in faces}
+        before = [(number, faces.pop(number)) for number in doubtful if number in faces]
         for i, (face, embedding) in enumerate(zip(candidates, embeddings, strict=True)):
             track = owners.get(i)
-            if track is None:
+            if track is None and i < len(found):
                 track = _Track(len(self.tracks), *_place(face), five_points(face.landmarks), self.frame, embedding)
                 self.tracks.append(track)
-            if before.get(track.number) is not face:
+            if track is not None:
+                track.active, track.doubtful = True, False
+                faces[track.number] = face
                 changed.add(track.number)
-            track.active, track.doubtful = True, False
-            faces[track.number] = face
-        for number in before.keys() - faces.keys():
-            self.tracks[number].active = False
+        for number, face in before:   # a face that resembles nobody stays with its track
+            if number not in faces and not any(face is other for other in faces.values()):
+                faces[number] = face
+            if faces.get(number) is face:
+                changed.discard(number)
+            self.tracks[number].active = number in faces
         return changed
 
     def _drop(self, faces: dict[int, FoundFace]):

@@ -18,6 +18,7 @@ from datasets.photos import VIDEO_SUFFIXES, list_photos, photos_in, read_photo
 from util.files import InputError
 
 GIF = ".gif"   # a photo in a folder of photos, but a video if it is named alone or in a list of videos
+MOST_RATE = 1000   # frames a second
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class VideoFile:
                 raise InputError(f"{path} has no pictures: it is not a video, or has sound only")
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.base_rate
-            if not rate:
-                raise InputError(f"{path} has no frame rate: convert it, for example to mp4")
+            if not rate or rate > MOST_RATE:
+                raise InputError(f"{path} has no frame rate that can be right ({float(rate or 0):g} frames a second): "
+                                 "convert it, for example to mp4")
             self.rate = float(rate)        # frames a second, on average
             self.has_sound = bool(container.streams.audio)
             duration = (stream.duration * stream.time_base if stream.duration

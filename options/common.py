@@ -42,6 +42,7 @@ count = _number("a whole number from 0, or inf", lambda value: value == math.inf
                 lambda value: value if value == math.inf else int(value))
 above_zero = _number("a finite number above 0", lambda value: 0 < value < math.inf)
 from_zero = _number("a finite number from 0", lambda value: 0 <= value < math.inf)
+to_ten = _number("a number from 0 to 10", lambda value: 0 <= value <= 10)
 below_one = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
 share = _number("a number from 0 to 1", lambda value: 0 <= value <= 1)
 

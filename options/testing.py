@@ -12,12 +12,12 @@ from options.common import (
     add_detector,
     add_flag,
     add_model_options,
-    from_zero,
     located,
     natural,
     parse_arguments,
     path,
     positive,
+    to_ten,
 )
 
 # Options that scripts for Deep3DFaceRecon may give, or that only train.py reads.
@@ -71,7 +71,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                             "folder of the same name are there, the name of the folder above is put before <folder>.")
     add_flag(group, "--all_faces", False,
              "Reconstructs every face that is found in a photo, largest first, as <photo>_0, <photo>_1, ... "
-             "detections/ is not read.")
+             "detections/ is not read. Of a video, every person gets a clip <video>_0, <video>_1, ...")
     group.add_argument("--fit_iters", type=natural, default=0,
                        help="Fits all coefficients of each face to its photo in this many steps. 12 steps are good. "
                             "The fit starts from the network's coefficients, or with --epoch=0 from the mean face.")
@@ -85,7 +85,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--frame_rate", type=above_zero, default=None,
                        help="The photos of img_folder are the frames of one video, in the order of the numbers in "
                             "their names, and this is how many of them there are in a second.")
-    group.add_argument("--smooth", type=from_zero, default=1.0,
+    group.add_argument("--smooth", type=to_ten, default=1.0,
                        help="How strongly the motion in a video is smoothed: the standard deviation of the filters is "
                             "0.12 seconds for a still face, and 0.04 seconds for a quick movement, times this number. "
                             "They cause no delay. 0 does not smooth.")

@@ -104,6 +104,17 @@ def test_files_without_pictures_are_named(clip, tmp_path):
         assert f"{name}.mp4" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_file_with_an_impossible_frame_rate_is_named(tmp_path):
+    with av.open(str(tmp_path / "fast.mkv"), "w") as container:
+        video = container.add_stream("mpeg4", rate=60_000)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        for number in range(3):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        container.mux(video.encode())
+    with pytest.raises(InputError, match="fast.mkv has no frame rate that can be right"):
+        VideoFile(tmp_path / "fast.mkv")
+
+
 def test_a_truncated_file_gives_its_first_frames_and_a_remark(tmp_path):
     path = tmp_path / "clip.avi"
     encode(path, "mjpeg", "yuvj420p")
