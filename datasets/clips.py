@@ -76,8 +76,8 @@ class ClipReconstructor:
         """
         place = self.settings.unfinished / f"{name}.npz"
         text = self.describe(video)
-        recording, state = Recording.load(place, text) or (Recording(), {})
-        with _Saver(lambda state: recording.save(place, text, state), state) as saver:
+        recording = Recording.load(place, text) or Recording()
+        with _Saver(lambda: recording.save(place, text)) as saver:
             self.find_faces(video, recording, saver)
             if self.reconstructor.fitter:
                 self.fit(video, recording, saver)
@@ -98,9 +98,9 @@ class ClipReconstructor:
     def find_faces(self, video: Video, recording: Recording, saver: "_Saver"):
         """Follow the faces in the frames of a video after those of the recording, and add them to it."""
         follower = self.settings.follower()
-        if saver.state:
-            follower.restore(saver.state)
-        done = len(recording.times)
+        done, _, state = recording.complete
+        if done:
+            follower.restore(state)
         self.advance(done)
         for chunk in read_ahead(_follow(video, done, follower), 1):
             faces = [face for faces in chunk.aligned for face in faces]
@@ -114,7 +114,7 @@ class ClipReconstructor:
                     recording.add(frame=frame, track=found.track, starts=found.starts, confidence=sure,
                                   landmarks=found.landmarks, trans_params=face.trans_params, turns=face.turns,
                                   coefficients=values)
-            saver.state = chunk.state
+            recording.commit(chunk.state)
             saver.save_if_due()
             self.advance(len(chunk.times))
 
@@ -222,21 +222,18 @@ def _batched(items: Iterable, size: int) -> Iterator[list]:
 
 
 class _Saver:
-    """Saves work from time to time, and when the block is left by an error or an interruption.
+    """Calls a function that saves the work: from time to time, and when the block ends, also by an interruption."""
 
-    save: is called with `state`, which the block may replace.
-    """
-
-    def __init__(self, save: Callable[[dict[str, np.ndarray]], None], state: dict[str, np.ndarray]):
-        self.save, self.state, self.last = save, state, time.monotonic()
+    def __init__(self, save: Callable[[], None]):
+        self.save, self.last = save, time.monotonic()
 
     def __enter__(self) -> "_Saver":
         return self
 
-    def __exit__(self, kind: type | None, *_):
-        self.save(self.state)
+    def __exit__(self, *_):
+        self.save()
 
     def save_if_due(self):
         if time.monotonic() - self.last > SAVE_EVERY:
-            self.save(self.state)
+            self.save()
             self.last = time.monotonic()

@@ -21,6 +21,8 @@ class Recording:
         self.times: list[float] = []
         self.fitted = 0   # rows whose coefficients are fitted
         self.count = 0    # rows
+        # The numbers of frames and rows that are complete, and the state of the follower of faces after these frames
+        self.complete: tuple[int, int, dict[str, np.ndarray]] = 0, 0, {}
         self._columns = {name: np.empty((0, *shape), kind) for name, (shape, kind) in _COLUMNS.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -36,6 +38,10 @@ class Recording:
             column[self.count] = values[name]
         self.count += 1
 
+    def commit(self, state: dict[str, np.ndarray]):
+        """Note that all frames so far are complete, so that `save` writes them. state: of the follower of the faces."""
+        self.complete = len(self.times), self.count, state   # at once: an interruption can come between two lines
+
     def tracks(self, least: int) -> list[np.ndarray]:
         """Returns the rows of each person, for those who were found in that many frames at least."""
         numbers = self["track"]
@@ -47,18 +53,19 @@ class Recording:
         return Track(self["frame"][rows], self["starts"][rows], self["confidence"][rows], self["trans_params"][rows],
                      self["turns"][rows], self["coefficients"][rows])
 
-    def save(self, path: Path, settings: str, state: dict[str, np.ndarray]):
-        """Write everything to a file. settings: what the numbers depend on. state: of the follower of the faces."""
+    def save(self, path: Path, settings: str):
+        """Write what is complete to a file. settings: what the numbers depend on."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        columns = {f"row_{name}": self[name] for name in _COLUMNS}
+        frames, rows, state = self.complete
+        columns = {f"row_{name}": self[name][:rows] for name in _COLUMNS}
         state = {f"state_{name}": values for name, values in state.items()}
         with atomic_write(path) as temporary:
-            np.savez(temporary, settings=settings, times=self.times, fitted=self.fitted, **columns, **state)
+            np.savez(temporary, settings=settings, times=self.times[:frames], fitted=self.fitted, **columns, **state)
 
     @classmethod
-    def load(cls, path: Path, settings: str) -> tuple["Recording", dict[str, np.ndarray]] | None:
-        """Returns what `save` wrote: the recording, and the state. None if there is no such file, if it is broken, or
-        if it was made with other settings."""
+    def load(cls, path: Path, settings: str) -> "Recording | None":
+        """Returns what `save` wrote. None if there is no such file, if it is broken, or if it was made with other
+        settings."""
         recording = cls()
         try:
             with np.load(path) as file:
@@ -70,4 +77,5 @@ class Recording:
         except Exception:   # for a broken file, exceptions of many kinds
             return None
         recording.count = len(recording._columns["frame"])
-        return recording, state
+        recording.commit(state)
+        return recording
