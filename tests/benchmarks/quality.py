@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import dlib
@@ -65,27 +66,48 @@ def score(results: Path, photo: Path) -> dict[str, float]:
     return scores
 
 
-def link_photos(folder: Path, photos: list[Path], copy: Path):
-    """Makes a folder of links to the photos, with detections made of the annotated landmarks."""
+def aligned_photos(folder: Path, photos: list[Path], copy: Path) -> Path:
+    """Returns a folder whose photos are aligned by their annotated landmarks, if there are any: `copy`, with links to
+    the photos and with detections. Otherwise returns the folder itself."""
+    if not (folder / "landmarks").is_dir():
+        return folder
     (copy / "detections").mkdir(parents=True)
     for photo in photos:
         (copy / photo.name).symlink_to(photo.resolve())
         points = folder / "landmarks" / f"{photo.stem}.txt"
         np.savetxt(copy / "detections" / f"{photo.stem}.txt", five_points(np.loadtxt(points)))
+    return copy
 
 
-def reconstruct(photos: Path, checkpoints: Path, options: list[str]) -> Path:
-    """Runs test.py in a new checkpoints folder with links to all checkpoints. Returns the folder of the results."""
-    for experiment in (ROOT / "checkpoints").iterdir():
-        for checkpoint in experiment.glob("epoch_*.pth"):
-            (checkpoints / experiment.name).mkdir(parents=True, exist_ok=True)
-            (checkpoints / experiment.name / checkpoint.name).symlink_to(checkpoint)
+def reconstruct(photos: Path, results: Path, options: list[str]) -> Path:
+    """Runs test.py. Returns the folder of the results."""
     done = subprocess.run([sys.executable, ROOT / "test.py", *options, f"--img_folder={photos}",
-                           f"--checkpoints_dir={checkpoints}"], cwd=ROOT)
+                           f"--results_dir={results}"], cwd=ROOT)
     if done.returncode not in (0, 1):   # test.py has printed why
         sys.exit(done.returncode)
-    results, = checkpoints.glob("*/results/*/epoch_*")
     return results
+
+
+class Quality(NamedTuple):
+    """How good and how fast the reconstruction of a folder was."""
+    photos: list[Path]                # those that were reconstructed
+    scores: dict[str, np.ndarray]     # color, id and perhaps nme, see above: one number for each of these photos
+    seconds: float                    # per photo of the folder, start included
+
+
+def measure(source: Path, photos: list[Path], results: Path, options: list[str]) -> Quality:
+    """Runs test.py and compares its results with the photos.
+
+    source: folder from which it reads them, see `aligned_photos`. results: new folder for its results.
+    """
+    start = time.perf_counter()
+    reconstruct(source, results, options)
+    seconds = (time.perf_counter() - start) / len(photos)
+    done = [photo for photo in photos if (results / f"{photo.stem}.mat").exists()]
+    if not done:
+        sys.exit(f"no photo of {source} was reconstructed")
+    scores = [score(results, photo) for photo in done]
+    return Quality(done, {name: np.array([each[name] for each in scores]) for name in scores[0]}, seconds)
 
 
 def tones(results: Path, photos: list[Path]) -> np.ndarray:
@@ -102,24 +124,16 @@ def main():
     parser.add_argument("folder", type=Path, help="folder of photos")
     parser.add_argument("--tones", action="store_true", help="print the means for dark, medium and light skin too")
     arguments, options = parser.parse_known_args()
-    folder = arguments.folder
+    folder = arguments.folder.resolve()   # test.py runs in another working directory
     photos = list_photos(folder)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        source = folder
-        if (folder / "landmarks").is_dir():
-            source = work / "photos"
-            link_photos(folder, photos, source)
-        start = time.perf_counter()
-        results = reconstruct(source, work / "checkpoints", options)
-        seconds = time.perf_counter() - start
-        done = [photo for photo in photos if (results / f"{photo.stem}.mat").exists()]
-        scores = [score(results, photo) for photo in done]
+        source = aligned_photos(folder, photos, work / "photos")
+        done, scores, seconds = measure(source, photos, work / "results", options)
         if arguments.tones:
             angles = tones(reconstruct(source, work / "fits", ["--epoch=0", "--fit_iters=12"]), done)
-    print(f"{len(done)} of {len(photos)} photos, {seconds / len(photos):.2f} s per photo, start included")
-    for name in scores[0]:
-        values = np.array([each[name] for each in scores])
+    print(f"{len(done)} of {len(photos)} photos, {seconds:.2f} s per photo, start included")
+    for name, values in scores.items():
         print(f"{name:6s} mean {values.mean():.4f} median {np.median(values):.4f} p90 {np.quantile(values, 0.9):.4f} "
               f"max {values.max():.4f}")
         if arguments.tones:

@@ -1,4 +1,4 @@
-"""The measures that the benchmarks share: errors of landmarks, and distances between surfaces.
+"""The measures that the benchmarks share: errors of landmarks, distances between surfaces, and how sure a mean is.
 
 Arrays are NumPy's. Lengths keep the unit in which they are given.
 """
@@ -241,3 +241,14 @@ def _moved(placed: Similarity, step: np.ndarray, center: np.ndarray, size: float
 def summary(distances: np.ndarray) -> dict[str, float]:
     """Returns median, mean and standard deviation of distances, as the benchmarks of face shapes publish them."""
     return {"median": float(np.median(distances)), "mean": float(np.mean(distances)), "std": float(np.std(distances))}
+
+
+# What a mean says
+
+def confidence_interval(values: np.ndarray, share: float = 0.95, draws: int = 10_000) -> tuple[float, float]:
+    """Returns the limits between which the mean of values (P,) lies with that probability, if other photos of the same
+    kind were taken (bootstrap: as many values are drawn again and again, each any number of times)."""
+    generator = np.random.default_rng(0)
+    means = values[generator.integers(len(values), size=(draws, len(values)))].mean(1)
+    low, high = np.quantile(means, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)

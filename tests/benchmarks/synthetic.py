@@ -49,14 +49,15 @@ def error_after_alignment(found: np.ndarray, ground_truth: np.ndarray) -> float:
     return 100 * np.linalg.norm(aligned - ground_truth, axis=1).mean()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=16, help="number of random faces")
-    parser.add_argument("--fit_iters", type=int, default=12, help="steps of the fit")
-    options = parser.parse_args()
+def shape_errors(count: int, fit_iters: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Returns the errors (count,), mm, of the mean face and of fits by their names, and a mask (count,) of the faces
+    whose lips do not pass through each other.
+
+    count: number of random faces. fit_iters: steps of the fit.
+    """
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     renderer = MeshRenderer()
-    ground_truth = random_coefficients(options.faces)
+    ground_truth = random_coefficients(count)
     with torch.no_grad():
         face = model(ground_truth)
         mask, _, image = renderer(face.vertices, model.tri, face.color)
@@ -66,26 +67,35 @@ def main():
     faces = [align_face(Path(), str(i), str(i), np.ascontiguousarray(picture),
                         FacePoints(five_points(flip_y(landmarks, 224)), given=True), detector)
              for i, (picture, landmarks) in enumerate(zip(pictures, points, strict=True))]
-    fitter = Fitter(model, renderer)
-    reconstructor = Reconstructor(model, renderer, None, fitter, options.fit_iters, torch.device("cpu"))
+    reconstructor = Reconstructor(model, renderer, None, Fitter(model, renderer), fit_iters, torch.device("cpu"))
     with_true_landmarks = [
         replace(each, landmarks=photo_to_crop(landmarks, each.trans_params))
         for each, landmarks in zip(faces, points, strict=True)]
-    report("mean face", model, torch.zeros_like(ground_truth), ground_truth)
+    found = {"mean face": torch.zeros_like(ground_truth)}
     for name, given in (("fit, landmarks found by the detector", faces), ("fit, true landmarks", with_true_landmarks)):
         photos = torch.from_numpy(np.stack([each.crop for each in given])).permute(0, 3, 1, 2) / 255
-        found = [reconstructor.coefficients(given[i:i + 8], photos[i:i + 8]) for i in range(0, len(given), 8)]
-        report(name, model, torch.cat(found), ground_truth)
+        found[name] = torch.cat([reconstructor.coefficients(given[i:i + 8], photos[i:i + 8])
+                                 for i in range(0, len(given), 8)])
 
+    def shapes(coeffs: torch.Tensor) -> np.ndarray:
+        return model.shape(split(coeffs)["id"], split(coeffs)["exp"]).numpy()
 
-def report(name: str, model: FaceModel, found: torch.Tensor, ground_truth: torch.Tensor):
-    """Prints the errors of the faces with coefficients `found` (B, 257)."""
-    shapes = [model.shape(split(c)["id"], split(c)["exp"]).numpy() for c in (found, ground_truth)]
-    errors = [error_after_alignment(*pair) for pair in zip(*shapes, strict=True)]
     parts = split(ground_truth)
     possible = lip_opening(model.shape(parts["id"], parts["exp"], model.keypoints)).numpy() >= 0
-    print(f"{name}: mean {np.mean(errors):.2f} mm, median {np.median(errors):.2f}, max {np.max(errors):.2f}; mean of "
-          f"the {possible.sum()} faces whose lips do not pass through each other {np.mean(errors, where=possible):.2f}")
+    return {name: np.array([error_after_alignment(*pair)
+                            for pair in zip(shapes(coeffs), shapes(ground_truth), strict=True)])
+            for name, coeffs in found.items()}, possible
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=16, help="number of random faces")
+    parser.add_argument("--fit_iters", type=int, default=12, help="steps of the fit")
+    options = parser.parse_args()
+    errors, possible = shape_errors(options.faces, options.fit_iters)
+    for name, values in errors.items():
+        print(f"{name}: mean {values.mean():.2f} mm, median {np.median(values):.2f}, max {values.max():.2f}; mean of "
+              f"the {possible.sum()} faces whose lips do not pass through each other {values[possible].mean():.2f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""The table of all numbers, for one photo, and the parts that it is made of."""
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.face_detection import landmarks_found
+from datasets.photos import read_photo
+from options.testing import parse
+from test import reconstruct_folder
+from tests.benchmarks import quality, table
+from tests.benchmarks.scores import confidence_interval
+from tests.helpers import EXAMPLES, ROOT
+
+
+def test_the_interval_of_a_mean_is_about_four_standard_errors_wide():
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = confidence_interval(values)
+    error = values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.1 * error)
+    assert confidence_interval(np.full(3, 7.0)) == (7, 7)
+
+
+def test_two_checkpoints_stand_side_by_side():
+    columns = table.methods([("a", "20"), ("b", "5"), ("b", "6")], 12)
+    assert list(columns) == ["`a`", "`a` with `--fit_color`", "`b, epoch 5`", "`b, epoch 5` with `--fit_color`",
+                             "`b, epoch 6`", "`b, epoch 6` with `--fit_color`", "fit alone"]
+    row = table.Row("error", "%", "3 photos", {"`a`": table.cell(np.array([1.0, 1, 1])), "fit alone": {"mean": 2.0}})
+    lines = table.markdown([row], ["`a`", "`b, epoch 5`", "fit alone"]).splitlines()
+    assert lines[2] == "| error; 3 photos | 1.00 (1.00 to 1.00) % |  | 2.00 % |"
+
+
+def reconstruct_here(photos, results, options):
+    """In place of a process of test.py, which takes seconds to start."""
+    assert reconstruct_folder(parse([*options, f"--img_folder={photos}", f"--results_dir={results}", "--gpu_ids=-1",
+                                     "--num_threads=0"])) == 0
+    return results
+
+
+def test_the_table_of_a_photo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(quality, "reconstruct", reconstruct_here)
+    folder = tmp_path / "photos"
+    (folder / "landmarks").mkdir(parents=True)
+    pixels = np.asarray(Image.fromarray(read_photo(EXAMPLES / "astronaut.png")).resize((256, 256)))
+    Image.fromarray(pixels).save(folder / "a.png")
+    np.savetxt(folder / "landmarks" / "a.txt", landmarks_found(pixels)[0])
+    command = [str(folder), f"--out={tmp_path / 'out'}", "--fit_iters=1", "--faces=1"]
+    assert table.main(command) == 0
+    text, content = (tmp_path / "out.md").read_text(), json.loads((tmp_path / "out.json").read_text())
+    assert text in capsys.readouterr().out
+    checksum = hashlib.sha256((ROOT / "checkpoints" / "photo_face" / "epoch_20.pth").read_bytes()).hexdigest()
+    assert content["checkpoints_sha256"] == {"photo_face:20": checksum} and checksum in text
+    rows = {row["measure"].split(":")[0]: row["cells"] for row in content["rows"]}
+    columns = list(table.methods([("photo_face", "20")], 1))
+    for name in ("landmark error", "photos with a landmark error above 8%", "colour error", "seconds per photo, all "
+                 "files written, start included"):
+        assert list(rows[name]) == columns
+        assert f"| {name}" in text
+    assert 0 < rows["landmark error"]["`photo_face`"]["mean"] < 8
+    assert rows["error of the detector's landmarks, all 68"]["value"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert rows["vertex distance, rendered faces"]["value"]["mean"] > 0
+
+    assert table.main([*command, "--networks", "nowhere:3"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err
