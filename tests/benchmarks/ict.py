@@ -9,8 +9,9 @@ error is that of the neutral shape, in mm over the inner face, after the similar
 surface          distance of each point of the true face from the reconstructed surface
 correspondence   distance of each point of the true face from the reconstructed point that is the same place of a face
 
-The same errors of the mean face, and of random faces of the face model, tell what these numbers mean. The mean over all
-points of a head is its error. The table has median, mean and standard deviation over the heads.
+The same errors of the reconstruction of the next head, of the mean face, and of random faces of the face model tell
+what these numbers mean. The mean over all points of a head is its error. The table has median, mean and standard
+deviation over the heads.
 """
 import argparse
 import sys
@@ -99,8 +100,10 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, dict[str, list[float
     results = reconstructor.reconstruct(pictures, batch_size=options.batch_size, parts=())
     found = [number for number, result in enumerate(results) if result]
     face_model = reconstructor.face_model
+    reconstructions = [neutral_shape(reconstructor, results[number]) for number in found]
     shapes = {
-        "reconstruction": [neutral_shape(reconstructor, results[number]) for number in found],
+        "reconstruction": reconstructions,
+        "that of the next head": reconstructions[1:] + reconstructions[:1],
         "mean face": [face_model.mean_shape.view(-1, 3).cpu().numpy()] * len(found),
         "random face": random_faces(face_model, rng, len(found)),
     }

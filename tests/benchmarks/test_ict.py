@@ -99,7 +99,7 @@ def test_random_heads_are_drawn_found_and_compared(folder, monkeypatch, capsys, 
     assert lines[0].startswith("2 components of identity (ICT-FaceKit has 100), 3 expressions")
     assert lines[1] == "2 heads; no face found in 0 pictures"
     table = {row[0]: [float(cell) for cell in row[1:]] for row in (line.strip("| ").split(" | ") for line in lines[5:])}
-    assert list(table) == ["reconstruction", "mean face", "random face"]
+    assert list(table) == ["reconstruction", "that of the next head", "mean face", "random face"]
     assert all(0 < value < 10 for row in table.values() for value in row)
     assert (tmp_path / "heads.png").stat().st_size > 10_000
 
