@@ -138,7 +138,8 @@ def _outliers(points: np.ndarray, pose: Pose) -> str:
         pose = fit_pose(points[~far], STANDARD_LANDMARKS[~far])
         if _have_face_shape(pose):
             return f"{_listed(far)} far away from the face that the other points show"
-    return "the points do not have the shape of a face; the order of 68 points must be that of dlib and iBUG 300-W"
+    return ("the points do not have the shape of a face; 68 points must stand in the order of dlib and iBUG 300-W, 468 "
+            "or 478 points in that of MediaPipe's face mesh")
 
 
 def _have_face_shape(pose: Pose) -> bool:

@@ -105,7 +105,7 @@ WITHOUT_POINT_9 = np.arange(68)[:, None] == 8
     (68, lambda p: p[MIRRORED_LANDMARKS], "left and right are exchanged, or x counts from the right edge"),
     (68, lambda p: p * (1, -1) + (0, SIZE[1] - 1), "y counts up from the lower edge"),
     (68, lambda p: p[:, ::-1], "x and y are exchanged"),
-    (68, lambda p: np.random.default_rng(0).permutation(p), "do not have the shape of a face"),
+    (68, lambda p: np.random.default_rng(0).permutation(p), "shape of a face; 68 points must stand in the order of"),
     (68, lambda p: p + SIZE, "lie outside the photo of 400 x 500"),
 ])
 @pytest.mark.parametrize("pose", [{}, {"yaw": 35, "pitch": -10, "roll": 20}], ids=["front", "turned"])
