@@ -32,7 +32,7 @@ def write_datalist(folder: Path, photo_folders: Sequence[TrainingFolder]):
     for name, field in LISTS.items():
         write_lines(folder / name, (str(getattr(sample, field))
                                     for photo_folder in photo_folders for sample in photo_folder.samples()))
-    print(f"{count} photos listed in {folder}")
+    print(f"photos listed in {folder}: {count}")
 
 
 def write_skipped(folder: TrainingFolder) -> Path:

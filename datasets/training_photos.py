@@ -126,7 +126,9 @@ def _read_lines(path: Path) -> list[str]:
     except FileNotFoundError as error:
         raise InputError(f"the datalist {path} does not exist: let data_preparation.py write it from a folder of "
                          "photos, or name another with --flist or --flist_val (none: no validation)") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"the datalist {path} is no text in UTF-8: save it with this encoding") from error
+    except OSError as error:
         raise InputError(f"cannot read the datalist {path}: {error}") from error
     return [line.strip() for line in lines if line.strip()]
 

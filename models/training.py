@@ -212,7 +212,7 @@ class Trainer:
             path.unlink(missing_ok=True)   # that of an earlier run
             if unreadable:
                 write_lines(path, unreadable)
-                self.processes.say(f"{len(unreadable)} photos could not be read: {path}")
+                self.processes.say(f"photos that could not be read: {len(unreadable)}, see {path}")
         return bool(unreadable)
 
 

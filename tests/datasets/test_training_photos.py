@@ -90,8 +90,8 @@ def test_unusable_datalists_are_refused(tmp_path):
     flist.write_text("\n \n")
     with pytest.raises(InputError, match="masks.txt is empty"):
         read_datalist(flist, tmp_path)
-    flist.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot read .*masks.txt"):
+    flist.write_text("a/mask/x.png\n", encoding="utf-16")
+    with pytest.raises(InputError, match="masks.txt is no text in UTF-8: save it"):
         read_datalist(flist, tmp_path)
     flist.write_text("a/mask/x.png\na/mask/y.png\n")
     (tmp_path / "landmarks.txt").write_text("a/landmarks/x.txt\n")
