@@ -11,6 +11,7 @@ from models import losses
 from models.coefficients import IDENTITY, SIZE
 from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton, is_grey
+from models.landmarks import JAW
 from models.renderer import MeshRenderer
 from models.simplification import simplify
 
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 
 # Weights of the losses. id, exp and tex are multiplied by reg. Those of color and lm are the method's for training. The
 # others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns from
-# many photos at once, a fit has to take all from one. Unlike in training, all landmarks that are seen weigh the same:
-# the large weights of nose and lips would give the errors of these landmarks to the shape. close holds eyes and mouth.
+# many photos at once, a fit has to take all from one. Unlike in training, all inner landmarks weigh the same: the
+# large weights of nose and lips would give the errors of these landmarks to the shape. close holds eyes and mouth.
 FIT_WEIGHTS = {"feat": 0.6, "color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
                "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
 # Resolutions of the two stages: triangles of the mesh at whose vertices colours are compared, and the factor by which
 # the photo is made smaller.
 COARSE_TRIANGLES, COARSE_FACTOR = 1500, 4
 FINE_TRIANGLES, FINE_FACTOR = 5000, 2
+# Detectors place points of the jaw less exactly than others: along the outline, and where hair and beards hide it.
+JAW_WEIGHT = 0.2
 COLOR_STEPS = 4           # of a fit of albedo and light alone
 DRAWN_TRIANGLES = 20000   # of the mesh that is drawn for the recognition network
 
@@ -70,9 +73,10 @@ class Fitter(nn.Module):
         identity_loss = self.identity_loss(photos, landmarks) if compare else None
         for stage, factor, steps, further_loss in ((self.coarse, COARSE_FACTOR, coarse, None),
                                                    (self.fine, FINE_FACTOR, iterations - coarse, identity_loss)):
-            visible = losses.visible_landmarks(self.face_model, coeffs)
+            landmark_weights = losses.visible_landmarks(self.face_model, coeffs)
+            landmark_weights[:, JAW] *= JAW_WEIGHT
             small_photos, small_attention = shrink(photos, attention, factor)
-            coeffs = stage(coeffs, small_photos, landmarks, visible, small_attention, steps, further_loss,
+            coeffs = stage(coeffs, small_photos, landmarks, landmark_weights, small_attention, steps, further_loss,
                            free.nonzero()[:, 0])
         return coeffs
 
