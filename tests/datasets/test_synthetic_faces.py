@@ -32,7 +32,8 @@ def tensors(batch: Batch) -> dict[str, torch.Tensor]:
 
 def test_a_batch_has_the_shapes_and_ranges_of_training_data(batch):
     assert {name: tuple(value.shape) for name, value in tensors(batch).items()} == {
-        "photo": (64, 3, SIZE, SIZE), "mask": (64, 1, SIZE, SIZE), "landmarks": (64, 68, 2), "ground_truth": (64, 257)}
+        "photo": (64, 3, SIZE, SIZE), "seen": (64, 3, SIZE, SIZE), "mask": (64, 1, SIZE, SIZE),
+        "landmarks": (64, 68, 2), "ground_truth": (64, 257)}
     for picture in (batch.photo, batch.mask):
         assert 0 <= picture.min() and picture.max() <= 1
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in tensors(batch).values())
