@@ -8,7 +8,7 @@ from models.coordinates import CROP_SIZE, turn_trans_params
 
 
 def crop_face(photo: np.ndarray, trans_params: np.ndarray, turns: int = 0, size: int = CROP_SIZE,
-                 enlargement: float = 1) -> np.ndarray:
+              enlargement: float = 1) -> np.ndarray:
     """The crop (size, size, 3) uint8 of a face whose trans_params (5,) are known, as the face is in the photo.
 
     photo: (H, W, 3) uint8. turns: quarter turns anticlockwise that bring the face upright; the photo is turned for

@@ -10,13 +10,12 @@ from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton
 from models.records import Batch
 from models.renderer import MeshRenderer
-from models.teachers import TeacherLoss
+from models.teachers import MM_PER_DECIMETRE, TeacherLoss
 from util.distributed import Processes
 
 # The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
 WEIGHT_NAMES = ("feat", "color", "fit", "lm", "close", "reg", "gamma", "reflc", "coef", "vertex", "teacher", "id",
                 "exp", "tex")
-MM_PER_DECIMETRE = 100
 # Of the fit of colours: px of the photos, triangles of the mesh at whose vertices colours are compared, and steps
 FIT_SIZE, FIT_TRIANGLES, FIT_STEPS = 56, 1500, 3
 
