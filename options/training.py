@@ -156,8 +156,8 @@ def _add_loss_options(parser: Parser):
             ("fit", 0, "the distance of albedo and light from those that fit the photo best on the predicted shape. "
                        "With 0 these are not computed."),
             ("teacher", 0.01, "the distance of the predicted face from that of --teachers: shape, place, albedo and "
-                              "lit colours at some vertices. With --w_color=0 --w_feat=0 nothing is drawn then, and "
-                              "a step takes a fifth of the time."),
+                              "lit colours at some vertices. With --w_color=0 --w_feat=0 nothing is drawn then, which "
+                              "saves much time."),
             ("reg", 3e-4, "the regularisation, which keeps coefficients small. --w_id, --w_exp and --w_tex are weights "
                           "within it."),
             ("id", 1.0, "identity within the regularisation."), ("exp", 0.8, "expression within the regularisation."),
