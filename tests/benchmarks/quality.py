@@ -13,10 +13,13 @@ With --tones it also prints the means for photos of dark, medium and light skin.
 that a fit to each photo finds.
 """
 import argparse
+import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.photos import list_photos  # noqa: E402
-from models.coordinates import flip_y, photo_to_crop  # noqa: E402
+from models.coordinates import CROP_SIZE, flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
 from models.landmarks import OUTER_EYE_CORNERS, five_points  # noqa: E402
@@ -51,19 +54,29 @@ def embedding(crop: np.ndarray) -> np.ndarray:
     return np.array(recogniser.compute_face_descriptor(crop, predictor(crop, box), 5))
 
 
-def score(results: Path, photo: Path) -> dict[str, float]:
-    """Returns color, id and, if the photo has annotated landmarks, nme of a photo."""
-    panel = results / f"{photo.stem}.png"
-    crop, overlay = map(embedding, crop_and_overlay(panel))
-    scores = {"color": color_error(panel), "id": np.linalg.norm(crop - overlay)}
-    landmarks = photo.parent / "landmarks" / f"{photo.stem}.txt"
-    if landmarks.exists():
-        mat = loadmat(results / f"{photo.stem}.mat")
-        trans_params = mat["trans_params"][0]
-        annotated = flip_y(photo_to_crop(flip_y(np.loadtxt(landmarks), trans_params[1]), trans_params), 224)
-        error = np.linalg.norm(mat["lm68"][0] - annotated, axis=1).mean()
-        scores["nme"] = error / np.linalg.norm(np.subtract(*annotated[[*OUTER_EYE_CORNERS]]))
-    return scores
+class Embedder:
+    """Computes dlib's face embeddings on all cores, those of each picture only once."""
+
+    def __init__(self):
+        self.known: dict[bytes, np.ndarray] = {}   # by the checksum of the picture
+
+    def __call__(self, crops: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the embedding (128,) of each crop, see `embedding`."""
+        keys = [hashlib.sha256(crop.tobytes()).digest() for crop in crops]
+        new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self.known}
+        with ProcessPoolExecutor(os.cpu_count()) as processes:
+            self.known |= zip(new, processes.map(embedding, new.values()), strict=True)
+        return [self.known[key] for key in keys]
+
+
+def landmark_error(results: Path, photo: Path) -> float:
+    """Returns the distance of the landmarks from the annotated ones, relative to that of the outer eye corners."""
+    mat = loadmat(results / f"{photo.stem}.mat")
+    trans_params = mat["trans_params"][0]
+    annotated = flip_y(np.loadtxt(photo.parent / "landmarks" / f"{photo.stem}.txt"), trans_params[1])
+    annotated = flip_y(photo_to_crop(annotated, trans_params), CROP_SIZE)
+    error = np.linalg.norm(mat["lm68"][0] - annotated, axis=1).mean()
+    return error / np.linalg.norm(np.subtract(*annotated[[*OUTER_EYE_CORNERS]]))
 
 
 def aligned_photos(folder: Path, photos: list[Path], copy: Path) -> Path:
@@ -95,7 +108,7 @@ class Quality(NamedTuple):
     seconds: float                    # per photo of the folder, start included
 
 
-def measure(source: Path, photos: list[Path], results: Path, options: list[str]) -> Quality:
+def measure(source: Path, photos: list[Path], results: Path, options: list[str], embedder: Embedder) -> Quality:
     """Runs test.py and compares its results with the photos.
 
     source: folder from which it reads them, see `aligned_photos`. results: new folder for its results.
@@ -106,8 +119,13 @@ def measure(source: Path, photos: list[Path], results: Path, options: list[str])
     done = [photo for photo in photos if (results / f"{photo.stem}.mat").exists()]
     if not done:
         sys.exit(f"no photo of {source} was reconstructed")
-    scores = [score(results, photo) for photo in done]
-    return Quality(done, {name: np.array([each[name] for each in scores]) for name in scores[0]}, seconds)
+    panels = [results / f"{photo.stem}.png" for photo in done]
+    crops, overlays = (embedder(pictures) for pictures in zip(*map(crop_and_overlay, panels), strict=True))
+    scores = {"color": np.array([color_error(panel) for panel in panels]),
+              "id": np.linalg.norm(np.subtract(crops, overlays), axis=1)}
+    if (photos[0].parent / "landmarks").is_dir():
+        scores["nme"] = np.array([landmark_error(results, photo) for photo in done])
+    return Quality(done, scores, seconds)
 
 
 def tones(results: Path, photos: list[Path]) -> np.ndarray:
@@ -129,7 +147,7 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         source = aligned_photos(folder, photos, work / "photos")
-        done, scores, seconds = measure(source, photos, work / "results", options)
+        done, scores, seconds = measure(source, photos, work / "results", options, Embedder())
         if arguments.tones:
             angles = tones(reconstruct(source, work / "fits", ["--epoch=0", "--fit_iters=12"]), done)
     print(f"{len(done)} of {len(photos)} photos, {seconds:.2f} s per photo, start included")

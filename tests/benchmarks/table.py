@@ -6,9 +6,10 @@ DIR: a folder of photos. If it has landmarks/<photo>.txt with the 68 annotated l
 line, px, y down, the landmark errors are measured too. Times are those of the first folder.
 
 Writes table.md, whose first table is the one of the README, and table.json with all numbers, the versions, the machine
-and the SHA-256 of the checkpoints. Each network is measured alone and with --fit_color. The last column is the fit
-without a network. The range after a mean is its 95 % confidence interval (bootstrap over the photos): two columns whose
-ranges overlap widely may differ by chance. 100 photos with landmarks and 25 others take about 10 minutes on two cores.
+and the SHA-256 of the checkpoints. Each network is measured alone, with --fit_color and with --fit_iters. The last
+column is the fit without a network. The range after a mean is its 95 % confidence interval (bootstrap over the photos):
+two columns whose ranges overlap widely may differ by chance. 100 photos with landmarks and 25 others take about 10
+minutes on two cores.
 """
 import argparse
 import json
@@ -32,7 +33,7 @@ from datasets.photos import list_photos  # noqa: E402
 from models.landmarks import WITHOUT_JAW  # noqa: E402
 from models.records import Origin  # noqa: E402
 from tests.benchmarks.detection import landmark_errors  # noqa: E402
-from tests.benchmarks.quality import Quality, aligned_photos, measure  # noqa: E402
+from tests.benchmarks.quality import Embedder, Quality, aligned_photos, measure  # noqa: E402
 from tests.benchmarks.scores import confidence_interval  # noqa: E402
 from tests.benchmarks.synthetic import shape_errors  # noqa: E402
 from util.command import run_command  # noqa: E402
@@ -63,8 +64,9 @@ def methods(networks: list[tuple[str, str]], fit_iters: int) -> dict[str, list[s
     found = {}
     for name, epoch in networks:
         title = name if [name for name, _ in networks].count(name) == 1 else f"{name}, epoch {epoch}"
-        found[f"`{title}`"] = [f"--name={name}", f"--epoch={epoch}"]
-        found[f"`{title}` with `--fit_color`"] = [f"--name={name}", f"--epoch={epoch}", "--fit_color"]
+        found[f"`{title}`"] = network = [f"--name={name}", f"--epoch={epoch}"]
+        for fit in ("--fit_color", f"--fit_iters={fit_iters}"):
+            found[f"`{title}` with `{fit}`"] = [*network, fit]
     return found | {FIT: ["--epoch=0", f"--fit_iters={fit_iters}"]}
 
 
@@ -75,11 +77,12 @@ def rows_of_folder(folder: Path, chosen: dict[str, list[str]], more: list[str], 
     """
     photos = list_photos(folder)
     found: dict[str, Quality] = {}
+    embedder = Embedder()   # The crops of the photos are the same for all methods.
     with tempfile.TemporaryDirectory() as temporary:
         source = aligned_photos(folder, photos, Path(temporary) / "photos")
         for number, (name, options) in enumerate(chosen.items()):
             tell(f"{folder.name}: {name}")
-            found[name] = measure(source, photos, Path(temporary) / str(number), [*options, *more])
+            found[name] = measure(source, photos, Path(temporary) / str(number), [*options, *more], embedder)
     scores = {name: dict(quality.scores) for name, quality in found.items()}
     for each in scores.values():
         if "nme" in each:

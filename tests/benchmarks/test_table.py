@@ -25,8 +25,8 @@ def test_the_interval_of_a_mean_is_about_four_standard_errors_wide():
 
 def test_two_checkpoints_stand_side_by_side():
     columns = table.methods([("a", "20"), ("b", "5"), ("b", "6")], 12)
-    assert list(columns) == ["`a`", "`a` with `--fit_color`", "`b, epoch 5`", "`b, epoch 5` with `--fit_color`",
-                             "`b, epoch 6`", "`b, epoch 6` with `--fit_color`", "fit alone"]
+    assert list(columns) == [f"`{network}`{fit}" for network in ("a", "b, epoch 5", "b, epoch 6")
+                             for fit in ("", " with `--fit_color`", " with `--fit_iters=12`")] + ["fit alone"]
     row = table.Row("error", "%", "3 photos", {"`a`": table.cell(np.array([1.0, 1, 1])), "fit alone": {"mean": 2.0}})
     lines = table.markdown([row], ["`a`", "`b, epoch 5`", "fit alone"]).splitlines()
     assert lines[2] == "| error; 3 photos | 1.00 (1.00 to 1.00) % |  | 2.00 % |"
