@@ -4,13 +4,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.io import savemat
 
 from models import basel
 from models.open_face_model import load_open_face_model
 from util import assets
-from util.files import InputError, atomic_write
-from util.mat_files import read_mat
+from util.files import InputError
+from util.mat_files import read_mat, write_mat
 
 # The arrays of a face model by name, with their shapes; None: any length
 FACE_MODEL_SHAPES = {
@@ -75,8 +74,7 @@ def _derive_and_save(path: Path) -> dict[str, np.ndarray]:
     data = basel.derive(path.parent)
     _check_face_model(data, path.parent)
     try:
-        with atomic_write(path) as temporary:
-            savemat(temporary, data)
+        write_mat(path, data)
         print(f"{path}: derived from the Basel Face Model 2009", file=sys.stderr)
     except OSError as error:
         warnings.warn(f"{path} cannot be saved, so each run derives it again: {error}", stacklevel=3)

@@ -1,24 +1,33 @@
-"""Reads arrays of real numbers from MATLAB files (The MathWorks: MAT-File Format, Level 5).
+"""Writes MATLAB files, and reads arrays of real numbers from them (The MathWorks: MAT-File Format, Level 5).
 
 SciPy reads more kinds of content, but some damaged files make it crash the whole process.
 """
 import math
 import mmap
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.io import savemat
 
 from util import assets
-from util.files import InputError
+from util.files import InputError, atomic_write
 
 # Numbers that the format defines: types of elements, types of stored numbers, classes of arrays, a flag.
 _COMPRESSED, _MATRIX = 15, 14
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 _COMPLEX = 0x800
+_WRITING = threading.Lock()   # SciPy's writer shares a buffer between threads, which would break their files
+
+
+def write_mat(path: Path, variables: dict[str, np.ndarray | str]):
+    """Write a MATLAB file of these variables. Several threads may write files at the same time."""
+    with atomic_write(path) as temporary, _WRITING:
+        savemat(temporary, variables)
 
 
 def read_mat(path: Path, shapes: dict[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import savemat
 
 from models.coefficients import SIZE, SLICES, split
 from models.coordinates import camera_matrix, camera_to_world, project
@@ -13,6 +12,7 @@ from models.face_model import rotation
 from models.outputs.details import OutputSettings
 from models.records import Clip
 from util.files import InputError, atomic_write, write_lines
+from util.mat_files import write_mat
 
 LANDMARKS = 68
 NOT_FOUND = -1        # landmarks of a frame in which the face was not found
@@ -92,8 +92,7 @@ def write_clip_numbers(stem: Path, details: ClipDetails):
 
 def write_clip_coefficients(stem: Path, details: ClipDetails):
     """Write <stem>.mat: a MATLAB file with the contents of <stem>.npz, see `write_clip_numbers`."""
-    with atomic_write(Path(f"{stem}.mat")) as temporary:
-        savemat(temporary, details.numbers | _origin(details))
+    write_mat(Path(f"{stem}.mat"), details.numbers | _origin(details))
 
 
 def write_clip_landmarks(stem: Path, details: ClipDetails):

@@ -3,11 +3,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.io import savemat
 
 from models.coordinates import CROP_SIZE, flip_y
 from models.outputs.details import FaceDetails
-from util.files import atomic_write
+from util.mat_files import write_mat
 from util.obj_files import write_obj
 from util.pictures import write_png
 
@@ -31,8 +30,7 @@ def write_coefficients(stem: Path, details: FaceDetails):
     contents = {name: values[None] for name, values in details.result.coefficients.items()}
     contents |= {"lm68": flip_y(details.result.landmarks, CROP_SIZE)[None],
                  "trans_params": details.face.trans_params[None]}
-    with atomic_write(Path(f"{stem}.mat")) as temporary:
-        savemat(temporary, contents)
+    write_mat(Path(f"{stem}.mat"), contents)
 
 
 def draw_panel(crop: np.ndarray, overlay: np.ndarray, given: np.ndarray, predicted: np.ndarray) -> np.ndarray:
