@@ -3,7 +3,8 @@
 All coordinates are px of the photo, y down, with the centre of the first pixel at (0, 0). Angles are clockwise, radian.
 """
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,7 +37,12 @@ from util.files import InputError
 _COPY, _SMALL_COPY, _LARGE_COPY, _LARGEST_COPY = 128, 64, 384, 1024
 _OVERLAP = 64        # px, of the parts in which a larger copy is searched
 _LEAST_SCORE = 0.5   # of a face
-_SURE_SCORE = 0.8    # A face with a lower score may stand in another direction than it seems to: all four are tried.
+# A face with a lower score may stand in another direction than it seems to: all four are tried. This can be spared if
+# its meshes agree, since the mesh of a face in a wrong direction is guessed anew from each picture. The mean distances
+# of their points, divided by the size of the face, are smaller then: between the meshes of the picture and the mirrored
+# picture, and between the first mesh and the second one.
+_SURE_SCORE = 0.8
+_MIRRORED_AGREES, _FIRST_AGREES = 0.015, 0.04
 _LEAST_PRESENCE = 0.5
 _MESH_MARGIN = 1.5   # side of the picture in which the mesh is found, as a multiple of the size of the face
 _TURN_MARGIN = 1.6   # the same for the pictures in which all directions are tried
@@ -55,6 +61,31 @@ class _Place:
     score: float = 1.0
 
 
+class _Mesh(NamedTuple):
+    """The mesh of a face."""
+    points: np.ndarray   # (468, 3) px
+    presence: float      # how sure it is that there is a face, 0..1
+    is_clear: bool       # whether the face certainly stands as the mesh does
+
+
+class _Copies:
+    """A photo (H, W, 3) uint8 RGB and its copies of a half, a quarter, ... of its size, made when they are first used.
+
+    Shrinking before resampling keeps the picture of a large face free of aliasing, and is faster.
+    """
+
+    def __init__(self, photo: np.ndarray):
+        self.height, self.width = photo.shape[:2]
+        self.copies = [np.ascontiguousarray(photo)]   # OpenCV takes no photo that was turned in place
+
+    def copy(self, most: float) -> tuple[np.ndarray, int]:
+        """The smallest copy whose size is divided by no more than `most`, and by how much it is divided."""
+        level = int(math.log2(np.clip(most, 1, min(self.height, self.width))))
+        while len(self.copies) <= level:
+            self.copies.append(cv2.resize(self.copies[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        return self.copies[level], 2 ** level
+
+
 class MediapipeDetector:
     """MediaPipe's face detector and face mesh. Needs nothing but OpenCV and the networks in checkpoints/face_networks.
 
@@ -68,15 +99,16 @@ class MediapipeDetector:
         as it finds faces, and misses those that are much smaller. The photo is turned only if no face is found in it as
         it is. Faces that stand within about 60 degrees of upright need no turn.
         """
+        copies = _Copies(photo)
         if all_faces:
-            places = [place for size in (_COPY, _LARGE_COPY, _LARGEST_COPY) for place in _search(photo, size)]
-            faces = self._faces(photo, places)
+            places = [place for size in (_COPY, _LARGE_COPY, _LARGEST_COPY) for place in _search(copies, size)]
+            faces = self._faces(copies, places)
             if faces:
                 return faces
         searches = [(_COPY, 0), (_SMALL_COPY, 0), (_COPY, 1), (_COPY, 3), (_COPY, 2), (_LARGE_COPY, 0),
                     (_LARGEST_COPY, 0), (_LARGE_COPY, 1), (_LARGE_COPY, 3), (_LARGE_COPY, 2)]
         for size, turns in searches:
-            faces = self._faces(photo, _search(photo, size, turns))
+            faces = self._faces(copies, _search(copies, size, turns))
             if faces:
                 return faces
         return []
@@ -84,7 +116,8 @@ class MediapipeDetector:
     def detect_quickly(self, photo: np.ndarray) -> list[FoundFace]:
         """The upright faces that are wider than about a twentieth of a photo (H, W, 3) uint8 RGB. The first one has the
         largest area inside the photo."""
-        return self._faces(photo, _search(photo, _COPY) + _search(photo, _LARGE_COPY))
+        copies = _Copies(photo)
+        return self._faces(copies, _search(copies, _COPY) + _search(copies, _LARGE_COPY))
 
     def face_at(self, photo: np.ndarray, points: np.ndarray) -> FoundFace:
         """The face at five known points. Its score is low where the photo does not show a face there.
@@ -100,9 +133,11 @@ class MediapipeDetector:
         center = matrix[:, :2] @ _MEAN_CENTER * (1, -1) + matrix[:, 2]
         if (center < -scale).any() or (center > np.array(photo.shape[1::-1]) + scale).any():
             raise InputError("the face lies outside the photo")
-        return self._face(photo, _Place(center, scale * _MEAN_SIZE, math.atan2(*matrix[::-1, 0])))
+        copies = _Copies(photo)
+        mesh = _mesh_of_face(copies, _Place(center, scale * _MEAN_SIZE, math.atan2(*matrix[::-1, 0])))
+        return _face(copies, mesh, mesh.presence)
 
-    def _faces(self, photo: np.ndarray, places: list[_Place]) -> list[FoundFace]:
+    def _faces(self, photo: _Copies, places: list[_Place]) -> list[FoundFace]:
         """The faces at these places, without places that show no face or the same face again. Sorted by the area
         inside the photo, the largest first."""
         faces: list[FoundFace] = []
@@ -111,38 +146,48 @@ class MediapipeDetector:
             if any(_is_same(place, other) for other in known):
                 continue
             known.append(place)
-            for likely in [place] if place.score >= _SURE_SCORE else [*_directions(photo, place), place]:
-                face = self._face(photo, likely)
-                if face.score >= _LEAST_PRESENCE:
-                    if not any(_overlap(face.box, other.box) > 0.3 for other in faces):
-                        faces.append(replace(face, score=likely.score))
-                    break
-        height, width = photo.shape[:2]
-        return sorted(faces, key=lambda face: _shared_area(face.box, (0, 0, width, height)), reverse=True)
-
-    def _face(self, photo: np.ndarray, place: _Place) -> FoundFace:
-        """The face at a place, with the score of the mesh."""
-        rough, _ = _mesh(photo, place)
-        place = _place_of_mesh(rough)
-        straight, score = _mesh(photo, place)
-        mirrored, _ = _mesh(photo, place, mirror=True)
-        points = (straight + mirrored) / 2
-        angle = _place_of_mesh(points).angle
-        for contour, corners, mirror in ((LEFT_EYE_CONTOUR, LEFT_EYE_CORNERS, False),
-                                         (RIGHT_EYE_CONTOUR, RIGHT_EYE_CORNERS, True)):
-            ends = points[list(corners), :2]
-            picture, matrix = _view(photo, ends.mean(0), _EYE_MARGIN * math.dist(*ends), angle, EYE_SIZE)
-            found = eye_contour(picture[:, ::-1]) * (-1, 1) + (EYE_SIZE - 1, 0) if mirror else eye_contour(picture)
-            points[contour, :2] = _map(found, matrix)
-        box = (*points[:, :2].min(0).tolist(), *points[:, :2].max(0).tolist())
-        return FoundFace(box, mesh_landmarks(points[:, :2]), score, points)
+            mesh, score = _mesh_of_face(photo, place), place.score
+            if score < _SURE_SCORE and not mesh.is_clear:
+                turned = ((_mesh_of_face(photo, other), other.score) for other in _directions(photo, place))
+                mesh, score = next((found for found in turned if found[0].presence >= _LEAST_PRESENCE), (mesh, score))
+            if mesh.presence >= _LEAST_PRESENCE:
+                face = _face(photo, mesh, score)
+                if not any(_overlap(face.box, other.box) > 0.3 for other in faces):
+                    faces.append(face)
+        return sorted(faces, key=lambda face: _shared_area(face.box, (0, 0, photo.width, photo.height)), reverse=True)
 
 
-def _search(photo: np.ndarray, size: int, turns: int = 0) -> list[_Place]:
+def _mesh_of_face(photo: _Copies, place: _Place) -> _Mesh:
+    """The mesh of the face at a place."""
+    first, _ = _mesh(photo, place)
+    place = _place_of_mesh(first)
+    second, presence = _mesh(photo, place)
+    mirrored, _ = _mesh(photo, place, mirror=True)
+    from_first, from_mirrored = (np.linalg.norm((second - other)[:, :2], axis=1).mean() / place.side
+                                 for other in (first, mirrored))
+    is_clear = presence >= _LEAST_PRESENCE and from_first < _FIRST_AGREES and from_mirrored < _MIRRORED_AGREES
+    return _Mesh((second + mirrored) / 2, presence, is_clear)
+
+
+def _face(photo: _Copies, mesh: _Mesh, score: float) -> FoundFace:
+    """The face of a mesh, whose eyes are found more exactly."""
+    points = mesh.points.copy()
+    angle = _place_of_mesh(points).angle
+    for contour, corners, mirror in ((LEFT_EYE_CONTOUR, LEFT_EYE_CORNERS, False),
+                                     (RIGHT_EYE_CONTOUR, RIGHT_EYE_CORNERS, True)):
+        ends = points[list(corners), :2]
+        picture, matrix = _view(photo, ends.mean(0), _EYE_MARGIN * math.dist(*ends), angle, EYE_SIZE)
+        found = eye_contour(picture[:, ::-1]) * (-1, 1) + (EYE_SIZE - 1, 0) if mirror else eye_contour(picture)
+        points[contour, :2] = _map(found, matrix)
+    box = (*points[:, :2].min(0).tolist(), *points[:, :2].max(0).tolist())
+    return FoundFace(box, mesh_landmarks(points[:, :2]), score, points)
+
+
+def _search(photo: _Copies, size: int, turns: int = 0) -> list[_Place]:
     """Search a copy of the photo, whose longer side is `size` px, turned anticlockwise by so many quarters."""
-    height, width = photo.shape[:2]
+    height, width = photo.height, photo.width
     zoom = min(size / max(height, width), 2)
-    copy = cv2.resize(photo, (max(round(width * zoom), 1), max(round(height * zoom), 1)),
+    copy = cv2.resize(photo.copy(1 / zoom)[0], (max(round(width * zoom), 1), max(round(height * zoom), 1)),
                       interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
     copy = np.rot90(copy, turns)
     least_border = (FINDER_SIZE - _COPY) // 2
@@ -176,7 +221,7 @@ def _places(found: Candidates, matrix: np.ndarray) -> list[_Place]:
     return places
 
 
-def _directions(photo: np.ndarray, place: _Place) -> list[_Place]:
+def _directions(photo: _Copies, place: _Place) -> list[_Place]:
     """The places near this one, found by looking from all four directions, one of each, the surest first."""
     size = FINDER_SIZE // 2
     picture = np.empty((FINDER_SIZE, FINDER_SIZE, 3), np.uint8)   # four parts, one for each direction
@@ -208,7 +253,7 @@ def _overlap(box: tuple, other: tuple) -> float:
     return shared / (_shared_area(box, box) + _shared_area(other, other) - shared)
 
 
-def _mesh(photo: np.ndarray, place: _Place, mirror: bool = False) -> tuple[np.ndarray, float]:
+def _mesh(photo: _Copies, place: _Place, mirror: bool = False) -> tuple[np.ndarray, float]:
     """The mesh (468, 3) px of the face at a place, and how sure it is that there is a face. mirror: find it in the
     mirrored picture."""
     picture, matrix = _view(photo, place.center, _MESH_MARGIN * place.side, place.angle, MESH_SIZE)
@@ -228,23 +273,20 @@ def _place_of_mesh(points: np.ndarray) -> _Place:
     return _Place(turn @ (low + high) / 2, (high - low).max(), angle)
 
 
-def _view(photo: np.ndarray, center: np.ndarray, side: float, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _view(photo: _Copies, center: np.ndarray, side: float, angle: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A square of the photo with this centre, side and angle. Outside the photo its border is repeated.
 
     Returns a picture (size, size, 3) uint8, and the matrix (2, 3) from its px to the photo's.
     """
     matrix = _matrix(center, side / size, angle, np.full(2, (size - 1) / 2))
-    # Shrinking before resampling keeps the picture of a large face free of aliasing, and is faster.
-    factor = max(int(side / size), 1)
-    limit = np.array(photo.shape[1::-1])
-    reach = side / math.sqrt(2) + factor
-    low = (center - reach).clip(0, (limit - factor).clip(0)).astype(int)
-    high = (center + reach).clip(low + factor, limit).astype(int)
-    source = photo[low[1]:high[1], low[0]:high[0]]
-    if factor > 1:
-        source = cv2.resize(source, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
-    to_source = np.column_stack([matrix[:, :2] / factor, (matrix[:, 2] - low + 0.5) / factor - 0.5])
-    picture = cv2.warpAffine(np.ascontiguousarray(source), to_source, (size, size),
+    copy, factor = photo.copy(side / size)
+    center = (center + 0.5) / factor - 0.5
+    limit = np.array(copy.shape[1::-1])
+    reach = side / factor / math.sqrt(2) + 1
+    low = (center - reach).clip(0, limit - 1).astype(int)   # OpenCV warps no picture larger than 32,767 px
+    high = (center + reach).clip(low + 1, limit).astype(int)
+    to_part = np.column_stack([matrix[:, :2] / factor, (matrix[:, 2] + 0.5) / factor - 0.5 - low])
+    picture = cv2.warpAffine(copy[low[1]:high[1], low[0]:high[0]], to_part, (size, size),
                              flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
     return picture, matrix
 

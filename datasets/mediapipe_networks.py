@@ -31,7 +31,7 @@ class Candidates(NamedTuple):
 
 def find_faces(picture: np.ndarray) -> Candidates:
     """Find faces from about 18 to 100 px wide in a picture (192, 192, 3)."""
-    scores, boxes = _run("face_detection_full_range.tflite", picture.astype(np.float32) / 127.5 - 1,
+    scores, boxes = _run("face_detection_full_range.tflite", picture, -1,
                          ("reshaped_classifier_face_4", "reshaped_regressor_face_4"))
     points = boxes.reshape(-1, 8, 2)   # centre, size, left eye, right eye, nose tip, mouth, left ear, right ear
     eyes = _CELL_CENTERS[:, None] + points[:, 2:4]
@@ -44,7 +44,7 @@ def face_mesh(picture: np.ndarray) -> tuple[np.ndarray, float]:
     Returns points (468, 3): x and y, and the depth z in the same unit, which grows away from the camera and is about 0
     at the middle of the head; and how sure it is, 0..1, that there is a face.
     """
-    points, score = _run("face_landmark.tflite", picture.astype(np.float32) / 255, ("conv2d_21", "conv2d_31"))
+    points, score = _run("face_landmark.tflite", picture, 0, ("conv2d_21", "conv2d_31"))
     return points.reshape(MESH_COUNT, 3).astype(np.float64) - (0.5, 0.5, 0), float(_sigmoid(score.ravel()[0]))
 
 
@@ -53,14 +53,14 @@ def eye_contour(picture: np.ndarray) -> np.ndarray:
 
     picture: (64, 64, 3), with the eye in the middle, so that its corners are about 28 px apart.
     """
-    points, = _run("iris_landmark.tflite", picture.astype(np.float32) / 255, ("output_eyes_contours_and_brows",))
+    points, = _run("iris_landmark.tflite", picture, 0, ("output_eyes_contours_and_brows",))
     return points.reshape(_EYE_POINTS, 3)[:len(LEFT_EYE_CONTOUR), :2].astype(np.float64) - 0.5
 
 
-def _run(name: str, picture: np.ndarray, outputs: tuple[str, ...]) -> list[np.ndarray]:
-    """The outputs of a network for a picture (S, S, 3) float32."""
+def _run(name: str, picture: np.ndarray, black: int, outputs: tuple[str, ...]) -> list[np.ndarray]:
+    """The outputs of a network for a picture (S, S, 3). black: the value of black for the network, whose white is 1."""
     network = _load(name, os.getpid())
-    network.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    network.setInput(cv2.dnn.blobFromImage(picture, (1 - black) / 255, mean=[-255 * black / (1 - black)] * 3))
     return network.forward(outputs)
 
 
