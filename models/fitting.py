@@ -19,12 +19,14 @@ from models.simplification import simplify
 if TYPE_CHECKING:
     from models.recognition import Recognition
 
-# Weights of the losses. id, exp and tex are multiplied by reg. Those of color and lm are the method's for training. The
-# others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns from
-# many photos at once, a fit has to take all from one. Unlike in training, all inner landmarks weigh the same: the
-# large weights of nose and lips would give the errors of these landmarks to the shape. close holds eyes and mouth.
-FIT_WEIGHTS = {"feat": 0.6, "color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
-               "id": 1.0, "exp": 0.8, "tex": 1.7e-2}
+# Weights of the losses. id, exp and tex are multiplied by reg. Those of color, lm and id are the method's for training.
+# The others, which pull towards the mean face and a plain light, are a third of the method's or less: a network learns
+# from many photos at once, a fit has to take all from one. The shape of the person is the exception: with a weaker
+# pull, what the fit takes from one photo brings it no nearer to scanned heads than the mean face is. Unlike in
+# training, all inner landmarks weigh the same: the large weights of nose and lips would give the errors of these
+# landmarks to the shape. close holds eyes and mouth.
+FIT_WEIGHTS = {"feat": 0.5, "color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
+               "id": 3.0, "exp": 0.8, "tex": 1.2e-2}
 # Resolutions of the two stages: triangles of the mesh at whose vertices colours are compared, and the factor by which
 # the photo is made smaller.
 COARSE_TRIANGLES, COARSE_FACTOR = 1500, 4

@@ -67,9 +67,9 @@ class Recognition(nn.Module):
         return F.normalize(self.network(crops).float())
 
 
-# Weights of the identity loss 1 - cosine in a fit. They give both networks about the same influence, which is 0.6 of
+# Weights of the identity loss 1 - cosine in a fit. They give both networks about the same influence, which is half of
 # that in training: larger weights make the colours worse.
-ARCFACE_WEIGHT, DLIB_WEIGHT = 0.12, 0.6
+ARCFACE_WEIGHT, DLIB_WEIGHT = 0.1, 0.5
 
 
 def choose_recognition(net_recog: str, path: Path) -> tuple[Recognition | None, float]:
