@@ -15,7 +15,7 @@ from models.fitting import FIT_WEIGHTS, Fitter
 from models.gauss_newton import GaussNewton
 from models.landmarks import LOWER_LIDS, UPPER_LIDS
 from models.losses import gamma_loss, reflectance_loss
-from models.recognition import load_recognition
+from models.recognition import choose_recognition
 from models.reconstruction import Reconstructor
 from models.records import AlignedFace
 from models.renderer import MeshRenderer
@@ -142,10 +142,10 @@ def test_light_from_where_no_pixel_faces_stays_small(fitter, photos):
 
 def test_to_a_recognition_network_the_fit_becomes_the_person_of_the_photo(face_model):
     face = PhotoFolder([EXAMPLES / "astronaut.png"], for_fit=True)[0].faces[0]
-    recognition = load_recognition("dlib", Path())
+    recognition, weight = choose_recognition("dlib", Path())
     distances = []
     for network in (None, recognition):
-        fitter = Fitter(face_model, MeshRenderer(), network)
+        fitter = Fitter(face_model, MeshRenderer(), network, FIT_WEIGHTS | {"feat": weight})
         result, = Reconstructor(face_model, MeshRenderer(), None, fitter, 10, CPU.device)([face])
         pictures = torch.from_numpy(np.stack([face.crop, result.overlay])).permute(0, 3, 1, 2) / 255
         of_photo, of_render = recognition(pictures, torch.from_numpy(face.landmarks).expand(2, -1, -1).float())
