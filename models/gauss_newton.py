@@ -189,7 +189,7 @@ class GaussNewton(nn.Module):
         photo = photo / attention.clamp(min=1e-6)
         shares = areas * attention[..., 0]
         shares = shares / shares.sum(1, keepdim=True).clamp(min=1e-6)
-        albedo = self.sample.mean_albedo + torch.einsum("vck,bk->bvc", self.sample.albedo_base, c["tex"])
+        albedo = self.sample.albedo(c["tex"])
         light = light_basis(view.normals) @ light_bands(c["gamma"]).mT
         offsets = _share_of_color(albedo * light - photo, color_share)
         distances = (1e-6 + offsets.square().sum(-1)).sqrt()

@@ -17,8 +17,7 @@ from models.face_model import FaceModel, light, rotation
 from models.losses import GREY_LEVELS_PER_PIXEL
 from models.records import Teachers
 from models.simplification import choose_vertices
-from models.vertex_normals import vertex_normals
-from models.vertex_sample import coordinate_rows, triangles_around
+from models.vertex_sample import ChosenVertices
 
 TRIANGLES = 1000   # of the simplified mesh at whose vertices faces are compared
 ALBEDO_SHARE = 0.5   # weight of the albedo's brightness and tint, which the light of a photo hides, against its pattern
@@ -45,18 +44,8 @@ class TeacherLoss(nn.Module):
         chosen = np.unique(np.concatenate([chosen, cKDTree(mean).query(mirrored[chosen])[1]]))
         partners = cKDTree(mean[chosen]).query(mirrored[chosen])[1]   # the vertices on the other side of the face
         device = face_model.mean_shape.device
-        vertices = torch.from_numpy(chosen).to(device)
-        around, tri, point_buf = triangles_around(face_model, vertices)
-        buffers = {
-            "partners": torch.from_numpy(partners).to(device), "tri": tri, "point_buf": point_buf,
-            "places": torch.searchsorted(around, vertices),
-            "mean_shape": coordinate_rows(face_model.mean_shape, around),
-            "shape_base": coordinate_rows(face_model.shape_base, around),
-            "mean_albedo": coordinate_rows(face_model.mean_tex, vertices) / 255,
-            "albedo_base": coordinate_rows(face_model.tex_base, vertices) / 255,
-        }
-        for name, values in buffers.items():
-            self.register_buffer(name, values, persistent=False)
+        self.vertices = ChosenVertices(face_model, torch.from_numpy(chosen).to(device))
+        self.register_buffer("partners", torch.from_numpy(partners).to(device), persistent=False)
 
     def forward(self, coeffs: torch.Tensor, teachers: Teachers) -> torch.Tensor:
         """The mean distance of faces with coeffs (B, 257) from those of their teachers; 0 if none has a teacher.
@@ -79,14 +68,12 @@ class TeacherLoss(nn.Module):
 
     def describe(self, coeffs: torch.Tensor) -> Described:
         c, model = split(coeffs), self.face_model
-        shapes = (self.mean_shape + coeffs[:, :SLICES["exp"].stop] @ self.shape_base).view(len(coeffs), -1, 3)
-        normals = vertex_normals(shapes, self.tri, self.point_buf) @ rotation(c["angle"])
-        shape = shapes[:, self.places]
+        shape, normals = self.vertices.shape_and_normals(coeffs[:, :SLICES["exp"].stop])
         camera = model.to_camera(shape, c["angle"], c["trans"])
         place = model.focal * camera[..., :2] / camera[..., 2:]
-        albedo = (self.mean_albedo + c["tex"] @ self.albedo_base).view(len(coeffs), -1, 3)
+        albedo = self.vertices.albedo(c["tex"])
         return Described(shape, place * place.new_tensor([1, -1]) + (CROP_SIZE - 1) / 2, albedo,
-                         albedo * light(normals, c["gamma"]))
+                         albedo * light(normals @ rotation(c["angle"]), c["gamma"]))
 
     def in_crop(self, faces: Described, to_crop: torch.Tensor) -> Described:
         """The faces as an augmented crop shows them. to_crop: (B, 3, 3), see `Teachers`."""

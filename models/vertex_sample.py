@@ -9,46 +9,52 @@ from models.simplification import choose_vertices, keep_vertices
 from models.vertex_normals import vertex_normals
 
 
-class VertexSample(nn.Module):
-    """Some of a face model's vertices, spread over the surface, and how coefficients change them.
+class ChosenVertices(nn.Module):
+    """Some of a face model's vertices (V,), and their positions, normals and albedo for coefficients."""
 
-    triangles: of the simplified mesh whose vertices are chosen; there are half as many vertices V.
-    """
-
-    def __init__(self, face_model: FaceModel, triangles: int):
+    def __init__(self, face_model: FaceModel, vertices: torch.Tensor):
         super().__init__()
-        device = face_model.mean_shape.device
-        choice = choose_vertices(face_model, triangles)
-        self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
-        chosen = torch.from_numpy(choice[0]).to(device)
-        around, tri, point_buf = triangles_around(face_model, chosen)
-        mean, base = coordinate_rows(face_model.mean_shape, around), coordinate_rows(face_model.shape_base, around)
-
-        def normals(shapes: torch.Tensor) -> torch.Tensor:
-            return vertex_normals(shapes.view(len(shapes), -1, 3), tri, point_buf)
-
-        albedo_base = coordinate_rows(face_model.tex_base, chosen)
-        moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
-        # The change of the normals by each coefficient from -1/2 to 1/2. A few at a time take little memory.
-        turns = torch.cat([normals(mean + some / 2) - normals(mean - some / 2) for some in base.split(16)])
+        around, tri, point_buf = triangles_around(face_model, vertices)
+        albedo_base = coordinate_rows(face_model.tex_base, vertices)
         buffers = {
-            "tri": tri, "point_buf": point_buf, "mean_around": mean, "base_around": base,
-            "mean_shape": coordinate_rows(face_model.mean_shape, chosen).view(-1, 3),
-            "shape_base": coordinate_rows(face_model.shape_base, chosen),
-            # (V, 6, 144): change of the unit normal, at the mean face, and of the position
-            "changes": torch.cat([turns, moves], 2).permute(1, 2, 0).contiguous(),
-            "mean_albedo": coordinate_rows(face_model.mean_tex, chosen).view(-1, 3) / 255,
-            "albedo_base": albedo_base.view(80, -1, 3).permute(1, 2, 0).contiguous() / 255,
-            "area": _areas(face_model, chosen),
+            "tri": tri, "point_buf": point_buf, "places": torch.searchsorted(around, vertices),
+            "mean_around": coordinate_rows(face_model.mean_shape, around),
+            "base_around": coordinate_rows(face_model.shape_base, around),
+            "mean_albedo": coordinate_rows(face_model.mean_tex, vertices).view(-1, 3) / 255,
+            "albedo_base": albedo_base.view(80, -1, 3).permute(1, 2, 0).contiguous() / 255,   # (V, 3, 80)
         }
         for name, values in buffers.items():
             self.register_buffer(name, values, persistent=False)
 
     def shape_and_normals(self, shape_coeffs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Unposed positions (B, V, 3) and unit normals (B, V, 3) for identity and expression (B, 144)."""
-        positions = (self.mean_shape.ravel() + shape_coeffs @ self.shape_base).view(len(shape_coeffs), -1, 3)
         around = (self.mean_around + shape_coeffs @ self.base_around).view(len(shape_coeffs), -1, 3)
-        return positions, vertex_normals(around, self.tri, self.point_buf)
+        return around[:, self.places], vertex_normals(around, self.tri, self.point_buf)
+
+    def albedo(self, tex: torch.Tensor) -> torch.Tensor:
+        """RGB about 0..1 (B, V, 3) for coefficients (B, 80)."""
+        return self.mean_albedo + torch.einsum("vck,bk->bvc", self.albedo_base, tex)
+
+
+class VertexSample(ChosenVertices):
+    """Some of a face model's vertices, spread over the surface, and how coefficients change them.
+
+    triangles: of the simplified mesh whose vertices are chosen; there are half as many vertices V.
+    """
+
+    def __init__(self, face_model: FaceModel, triangles: int):
+        choice = choose_vertices(face_model, triangles)
+        chosen = torch.from_numpy(choice[0]).to(face_model.mean_shape.device)
+        super().__init__(face_model, chosen)
+        self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
+        moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
+        # The change of the normals by each coefficient from -1/2 to 1/2. A few at a time take little memory.
+        halves = torch.eye(144, device=chosen.device) / 2
+        turns = torch.cat([self.shape_and_normals(some)[1] - self.shape_and_normals(-some)[1]
+                           for some in halves.split(16)])
+        # (V, 6, 144): change of the unit normal, at the mean face, and of the position
+        self.register_buffer("changes", torch.cat([turns, moves], 2).permute(1, 2, 0).contiguous(), persistent=False)
+        self.register_buffer("area", _areas(face_model, chosen), persistent=False)
 
 
 def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
