@@ -63,7 +63,6 @@ def reconstruct_folder(options: Namespace) -> int:
     Under torchrun, every process runs this function and reconstructs its share of the photos.
     Raises InputError if the work cannot start or go on.
     """
-    from datasets.clips import UNFINISHED
     from datasets.photo_choice import choose_photos
     from datasets.photo_folder import name_collisions
     from datasets.same_person import shared_identity
@@ -127,6 +126,7 @@ def reconstruct_folder(options: Namespace) -> int:
             kind = "videos" if videos else "photos"
             print(f"{len(photos.paths) - len(left_out)} of {len(photos.paths)} {kind} done: {results_folder}")
             if videos:
+                from datasets.clips import UNFINISHED  # the import takes a second
                 shutil.rmtree(results_folder / UNFINISHED, ignore_errors=True)
         processes.gather(None)   # torchrun stops all processes when the first one ends with a status other than 0
     finally:

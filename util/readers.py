@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from util.command import STOP_SIGNALS
 
+_AHEAD = 8   # items that each process reads ahead, so that it goes on while a batch of them is computed
+
 
 def read_in_processes(dataset: Dataset, workers: int, in_order: bool = True) -> Iterable:
     """Returns the items of the dataset one by one. Worker processes read them before they are needed.
@@ -18,7 +20,7 @@ def read_in_processes(dataset: Dataset, workers: int, in_order: bool = True) -> 
     else each one as soon as it is read.
     """
     return DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=no_collate,
-                      worker_init_fn=start_reader, in_order=in_order)
+                      worker_init_fn=start_reader, in_order=in_order, prefetch_factor=_AHEAD if workers else None)
 
 
 def no_collate(item: object) -> object:

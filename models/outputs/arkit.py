@@ -4,7 +4,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 from models.coefficients import SLICES
 from models.face_model import FaceModel
@@ -55,6 +54,7 @@ class ArkitUnits:
         root, damping = self._system
         matrix = np.vstack([root @ self.coefficients.T, damping])
         goal = np.concatenate([root @ expression, np.zeros(len(damping))])
+        from scipy.optimize import lsq_linear  # the import takes half a second
         weights = lsq_linear(matrix, goal, bounds=(0, 1)).x
         return {name: round(float(weight), 4) for name, weight in zip(self.names, weights, strict=True)}
 
