@@ -8,8 +8,8 @@ line, px, y down, the landmark errors are measured too. Times are those of the f
 Writes table.md, whose first table is the one of the README, and table.json with all numbers, the versions, the machine
 and the SHA-256 of the checkpoints. Each network is measured alone, with --fit_color and with --fit_iters. The last
 column is the fit without a network. The range after a mean is its 95 % confidence interval (bootstrap over the photos):
-two columns whose ranges overlap widely may differ by chance. 100 photos with landmarks and 25 others take about 10
-minutes on two cores.
+two columns whose ranges overlap widely may differ by chance. 100 photos with landmarks and 25 others take 14
+minutes of processor time, shared by the cores.
 """
 import argparse
 import json
