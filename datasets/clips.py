@@ -2,7 +2,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,10 @@ from datasets.face_tracks import Embedder, FaceFollower, TrackedFace
 from datasets.frozen_landmarks import FrozenLandmarkDetector, landmark_detector
 from datasets.recording import Recording
 from datasets.video import Frame, Video
-from models.clips import confidence, make_clip, mean_identity
+from models.clips import Track, confidence, make_clip, mean_identity
+from models.coefficients import IDENTITY
+from models.coordinates import crop_to_projection, flip_y, photo_to_crop
+from models.landmark_fit import move_onto_landmarks
 from models.recognition import load_recognition
 from models.reconstruction import Reconstructor
 from models.records import AlignedFace, Clip
@@ -164,8 +167,21 @@ class ClipReconstructor:
         model, times = self.reconstructor.face_model, np.array(recording.times)
         sound = video.path if video.has_sound else None
         return [make_clip(video.path, f"{name}_{number}" if self.settings.all_faces else name, video.rate, sound, times,
-                          recording.track(rows), model.focal, model.camera_d, self.settings.smooth)
+                          self.track(recording, rows), model.focal, model.camera_d, self.settings.smooth)
                 for number, rows in enumerate(tracks)]
+
+    def track(self, recording: Recording, rows: np.ndarray) -> Track:
+        """Returns the track of these rows. If expression and pose are those of the network alone, they are brought
+        nearer to the landmarks of the frames, on a face with the identity of the person."""
+        track = recording.track(rows)
+        if self.reconstructor.fit_iters:
+            return track
+        coefficients = track.coefficients.copy()
+        coefficients[:, IDENTITY] = mean_identity(coefficients, track.confidence)
+        landmarks = [crop_to_projection(photo_to_crop(flip_y(points, place[1]), place), place)
+                     for points, place in zip(recording["landmarks"][rows], track.trans_params, strict=True)]
+        return replace(track, coefficients=move_onto_landmarks(self.reconstructor.face_model, coefficients,
+                                                               np.stack(landmarks)))
 
     def compute(self, faces: list[AlignedFace], estimate: Callable[[list[AlignedFace]], np.ndarray]
                 ) -> Iterator[np.ndarray]:

@@ -50,8 +50,9 @@ class Recording:
 
     def track(self, rows: Sequence[int]) -> Track:
         """Returns the track of these rows."""
+        coefficients = self["coefficients"][rows]
         return Track(self["frame"][rows], self["starts"][rows], self["confidence"][rows], self["trans_params"][rows],
-                     self["turns"][rows], self["coefficients"][rows])
+                     self["turns"][rows], coefficients, coefficients)
 
     def save(self, path: Path, settings: str):
         """Write what is complete to a file. settings: what the numbers depend on."""

@@ -24,7 +24,8 @@ class Track:
     confidence: np.ndarray     # (M,) 0..1: how much each face tells about the person
     trans_params: np.ndarray   # (M, 5) float64, see coordinates.py
     turns: np.ndarray          # (M,) int: quarter turns anticlockwise that bring the face upright
-    coefficients: np.ndarray   # (M, 257) float32
+    raw_coefficients: np.ndarray   # (M, 257) float32 as computed for each frame alone
+    coefficients: np.ndarray   # (M, 257) float32 from which the clip is made: the same, or nearer to the landmarks
 
 
 def confidence(coefficients: np.ndarray, trans_params: np.ndarray) -> np.ndarray:
@@ -49,11 +50,11 @@ def make_clip(video: Path, name: str, rate: float, sound: Path | None, time: np.
     smoothing, see `smooth`; 0 does not smooth. Place and size of the face are smoothed as seen in the frame, not in the
     crop, whose own jitter is opposite to that of the face in it.
     """
-    raw = track.coefficients
+    values = track.coefficients
     places = np.stack([photo_place(*row, focal, camera_d) for row in
-                       zip(raw[:, SLICES["trans"]], track.trans_params, track.turns.tolist(), strict=True)])
+                       zip(values[:, SLICES["trans"]], track.trans_params, track.turns.tolist(), strict=True)])
     crops = np.column_stack([np.log(track.trans_params[:, 2]), track.trans_params[:, 3:]])
-    motion = np.column_stack([raw[:, _LOCAL], np.unwrap(raw[:, SLICES["angle"]], axis=0), places, crops])
+    motion = np.column_stack([values[:, _LOCAL], np.unwrap(values[:, SLICES["angle"]], axis=0), places, crops])
     if strength:
         motion = smooth(motion, time[track.frames], track.starts, track.confidence, strength)
     motion = _between(motion, track.frames, len(time))
@@ -62,14 +63,14 @@ def make_clip(video: Path, name: str, rate: float, sound: Path | None, time: np.
     rows = _neighbours(track.frames, len(time))[:, 0]   # the one of each frame, or the one before
     turns = track.turns[rows]
     trans_params = np.column_stack([track.trans_params[rows, :2], np.exp(crops[:, 0]), crops[:, 1:]])
-    coefficients = np.empty((len(time), raw.shape[1]), np.float32)
-    coefficients[:, IDENTITY] = mean_identity(raw, track.confidence)
+    coefficients = np.empty((len(time), values.shape[1]), np.float32)
+    coefficients[:, IDENTITY] = mean_identity(values, track.confidence)
     coefficients[:, _LOCAL] = local
     coefficients[:, SLICES["angle"]] = (angles + np.pi) % (2 * np.pi) - np.pi
     coefficients[:, SLICES["trans"]] = [place_trans(*row, focal, camera_d) for row in
                                         zip(places, trans_params, turns.tolist(), strict=True)]
     every_raw = np.full_like(coefficients, np.nan)
-    every_raw[track.frames] = raw
+    every_raw[track.frames] = track.raw_coefficients
     found = np.zeros(len(time), bool)
     found[track.frames] = True
     return Clip(video, name, rate, sound, time, found, coefficients, every_raw, trans_params, turns)

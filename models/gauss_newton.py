@@ -18,11 +18,12 @@ from torch.nn.functional import grid_sample, normalize, pad
 from models.coefficients import SIZE, SLICES, split
 from models.coordinates import CROP_SIZE
 from models.face_model import A1, A2, C1, C2, FaceModel, light_bands, light_basis, rotation
+from models.landmark_jacobian import SHAPE, landmark_jacobian, pixel_by_position, rotation_changes
 from models.landmarks import COUNT, LOWER_LIDS, LOWER_LIPS, UPPER_LIDS, UPPER_LIPS
 from models.renderer import MeshRenderer
-from models.vertex_sample import VertexSample, coordinate_rows
+from models.vertex_sample import VertexSample
 
-SHAPE, ALL = slice(0, 144), slice(None)   # of the coefficients: identity and expression together; all
+ALL = slice(None)       # of the coefficients
 HIDDEN_BEHIND = 0.08    # decimetres: a vertex that far behind the drawn surface is hidden
 LEAST_COSINE = 0.1      # of the angle between normal and line of sight: steeper vertices do not count
 # Share of the diagonal of the equations that is added to it at first. A further loss, whose curvature they do not hold
@@ -68,8 +69,6 @@ class GaussNewton(nn.Module):
         self.register_buffer("skin_tint", skin_color / skin_color.mean(), persistent=False)
         self.register_buffer("prior", prior, persistent=False)
         self.register_buffer("slope", slope, persistent=False)
-        base = coordinate_rows(face_model.shape_base, face_model.keypoints)
-        self.register_buffer("landmark_base", base, persistent=False)
         every = torch.eye(COUNT, device=base.device)
         openings = every[[*UPPER_LIDS, *UPPER_LIPS]] - every[[*LOWER_LIDS, *LOWER_LIPS]]
         self.register_buffer("openings", openings, persistent=False)
@@ -99,7 +98,8 @@ class GaussNewton(nn.Module):
             colors = self.compare_colors(coeffs, view, pictures, areas, color_share)
             loss = self.loss(coeffs, colors) + landmark_offsets.square().sum((1, 2)) / 2 + further
             hessian, gradient = self.equations(coeffs, colors, partial(self.color_jacobian, coeffs, view))
-            jacobian = (rows @ self.landmark_jacobian(coeffs).flatten(2)).unflatten(2, (2, SIZE)).flatten(1, 2)
+            jacobian = rows @ landmark_jacobian(self.face_model, coeffs).flatten(2)
+            jacobian = jacobian.unflatten(2, (2, SIZE)).flatten(1, 2)
             hessian = hessian + jacobian.mT @ jacobian + curvature
             gradient = gradient + (jacobian.mT @ landmark_offsets.flatten(1)[..., None])[..., 0] + pull
             new = coeffs.clone()
@@ -248,9 +248,9 @@ class GaussNewton(nn.Module):
         photo has there: both are derivatives by three coordinates times the change of these coordinates.
         """
         c = split(coeffs)
-        turn, turn_changes = rotation(c["angle"]), _rotation_changes(c["angle"])
+        turn, turn_changes = rotation(c["angle"]), rotation_changes(c["angle"])
         by_normal = colors.albedo[..., None] * _light_by_normal(view.normals, light_bands(c["gamma"]))   # (B, V, 3, 3)
-        right, up = self.pixel_by_position(view.positions, view.distance)                            # (B, V, 3) each
+        right, up = pixel_by_position(self.face_model.focal, view.positions, view.distance)     # (B, V, 3) each
         slopes = colors.slopes[..., None]                                                            # (B, V, 2, 3, 1)
         by_position = slopes[:, :, 1] * up[:, :, None] - slopes[:, :, 0] * right[:, :, None]         # (B, V, 3, 3)
 
@@ -264,27 +264,6 @@ class GaussNewton(nn.Module):
         jacobian[..., SLICES["gamma"]] = self.light_jacobian(view, colors)
         jacobian[..., SLICES["trans"]] = by_position
         return jacobian
-
-    def landmark_jacobian(self, coeffs: torch.Tensor) -> torch.Tensor:
-        """Derivatives (B, 68, 2, 257) of the projected landmarks, px, y up, by the coefficients."""
-        model, c = self.face_model, split(coeffs)
-        turn, turn_changes = rotation(c["angle"]), _rotation_changes(c["angle"])
-        shape = model.shape(c["id"], c["exp"], model.keypoints)
-        positions = shape @ turn + c["trans"][:, None]
-        by_position = torch.stack(self.pixel_by_position(positions, model.camera_d - positions[..., 2]), 2)
-        jacobian = coeffs.new_zeros(len(coeffs), 68, 2, SIZE)
-        base = self.landmark_base.view(144, 68, 3)
-        jacobian[..., SHAPE] = torch.einsum("bvcj,kvj->bvck", by_position @ turn.mT[:, None], base)
-        jacobian[..., SLICES["angle"]] = by_position @ torch.einsum("bvi,bkij->bvjk", shape, turn_changes)
-        jacobian[..., SLICES["trans"]] = by_position
-        return jacobian
-
-    def pixel_by_position(self, positions: torch.Tensor, distance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Derivatives (B, V, 3) of a point's place in the crop, px to the right and px up, by its position."""
-        zero, one = torch.zeros_like(distance), torch.ones_like(distance)
-        scale = (self.face_model.focal / distance)[..., None]
-        x, y = (positions[..., :2] / distance[..., None]).unbind(-1)
-        return scale * torch.stack([one, zero, x], -1), scale * torch.stack([zero, one, y], -1)
 
 
 class View(NamedTuple):
@@ -376,9 +355,3 @@ def _light_by_normal(normals: torch.Tensor, bands: torch.Tensor) -> torch.Tensor
     by_y = torch.stack([zero, -a, zero, zero, b * x, -b * z, zero, zero, -b * y], -1)
     by_z = torch.stack([zero, zero, a, zero, zero, -b * y, b * math.sqrt(3) * z, -b * x, zero], -1)
     return torch.stack([by @ bands.mT for by in (by_x, by_y, by_z)], -1)
-
-
-def _rotation_changes(angle: torch.Tensor) -> torch.Tensor:
-    """Derivatives (B, 3, 3, 3) of `rotation(angle)` by the three angles (B, 3): the second axis counts the angles."""
-    steps = 1e-3 * torch.eye(3, device=angle.device)
-    return torch.stack([(rotation(angle + step) - rotation(angle - step)) / 2e-3 for step in steps], 1)

@@ -62,7 +62,7 @@ def track() -> Track:
     place = photo_place(np.array([0.1, 0, 0.2]), crops[0], 0, FOCAL, CAMERA_D)
     coefficients = 0.1 * numbers.standard_normal((12, 257)).astype(np.float32)
     coefficients[:, SLICES["trans"]] = [place_trans(place, crop, 0, FOCAL, CAMERA_D) for crop in crops]
-    return Track(frames, np.isin(frames, [2, 12]), np.ones(12), crops, np.zeros(12, int), coefficients)
+    return Track(frames, np.isin(frames, [2, 12]), np.ones(12), crops, np.zeros(12, int), coefficients, coefficients)
 
 
 def test_a_clip_has_all_frames_and_one_identity(track):
