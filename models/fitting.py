@@ -11,7 +11,8 @@ from torch.nn.functional import avg_pool2d
 from models import losses
 from models.coefficients import IDENTITY, SIZE
 from models.face_model import FaceModel
-from models.gauss_newton import GaussNewton, is_grey
+from models.face_rendering import is_grey
+from models.gauss_newton import GaussNewton
 from models.landmarks import JAW
 from models.renderer import MeshRenderer
 from models.simplification import simplify

@@ -18,6 +18,7 @@ from torch.nn.functional import grid_sample, normalize, pad
 from models.coefficients import SIZE, SLICES, split
 from models.coordinates import CROP_SIZE
 from models.face_model import A1, A2, C1, C2, FaceModel, light_bands, light_basis, rotation
+from models.face_rendering import is_grey
 from models.landmark_jacobian import SHAPE, landmark_jacobian, pixel_by_position, rotation_changes
 from models.landmarks import COUNT, LOWER_LIDS, LOWER_LIPS, UPPER_LIDS, UPPER_LIPS
 from models.renderer import MeshRenderer
@@ -31,7 +32,6 @@ LEAST_COSINE = 0.1      # of the angle between normal and line of sight: steeper
 FIRST_DAMPING, FIRST_DAMPING_FURTHER = 1e-3, 0.3
 SHORTER, LONGER = 0.3, 10   # factors of the damping after a step that was taken, and after one that was not
 LIGHT_MEAN, LIGHT_SPREAD = 0.25, 0.45   # mean and standard deviation of band 0 of the light in photos
-GREY = 0.015            # mean difference of a grey photo's largest and smallest channel, at most
 GREY_COLOR = 0.3        # share of a difference in colour that counts in a grey photo
 LEAST_COSINE_OF_CHANGE = 1e-4   # between a step and a change of the gradient from which curvature is learned
 LEAST_CURVATURE = 1e-5  # added to the diagonal, for coefficients on which no term of the loss depends
@@ -305,11 +305,6 @@ def _share_of_color(offsets: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Colour offsets (..., 3) of which the differences between the channels are multiplied by that share."""
     brightness = offsets.mean(-1, keepdim=True)
     return brightness + share * (offsets - brightness)
-
-
-def is_grey(photos: torch.Tensor) -> torch.Tensor:
-    """Whether each of the photos (B, 3, S, S) RGB 0..1 has no colours (B, 1, 1, 1)."""
-    return (photos.amax(1, keepdim=True) - photos.amin(1, keepdim=True)).mean((1, 2, 3), keepdim=True) < GREY
 
 
 def _value_and_gradient(loss: Callable[[torch.Tensor], torch.Tensor] | None, coeffs: torch.Tensor

@@ -8,7 +8,7 @@ import torch
 
 from models.coordinates import camera_to_world, project
 from models.outputs.clip_numbers import ClipDetails
-from models.outputs.drawing import Drawing, window_around
+from models.outputs.drawing import Drawing, colors_over, window_around
 from util.video_files import write_video
 
 MOST_ROWS = 480             # px, height of the video
@@ -59,6 +59,7 @@ def _draw(details: ClipDetails, number: int, matrix: np.ndarray, overlay: np.nda
     shade = (model.normals(placed)[0].numpy() @ LAMP).clip(0, 1)
     shade = (BACKGROUND + (MESH - BACKGROUND) * shade)[:, None].repeat(3, 1)
     drawing = Drawing(vertices, model.tri, window.from_photo() @ matrix, window.size)
-    values = drawing.interpolate(np.column_stack([255 * face.color[0].clamp(0, 1).numpy(), shade]))
+    colors = colors_over(overlay, face.color[0].clamp(0, 1).numpy())
+    values = drawing.interpolate(np.column_stack([255 * colors, shade]))
     for picture, colors in ((overlay, values[..., :3]), (mesh, values[..., 3:])):
         np.copyto(picture[window.slices], np.rint(colors).astype(np.uint8), where=drawing.mask[..., None])

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 import nvdiffrast.torch as dr
+from models.face_rendering import is_grey
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,9 @@ class Drawing:
         values = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]
         return dr.interpolate(values, self.rast, self.triangles)[0][0].numpy()
 
+
+def colors_over(picture: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """The colours (N, 3) RGB 0..1 of a face that is drawn over a picture (H, W, 3) uint8 RGB: if that is a grey photo,
+    which does not tell the colours of the skin, they are grey."""
+    photo = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+    return colors.mean(1, keepdims=True).repeat(3, 1) if is_grey(photo) else colors

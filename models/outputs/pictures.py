@@ -5,7 +5,7 @@ import numpy as np
 
 from models.coordinates import CROP_SIZE, crop_camera_matrix, project
 from models.outputs.details import FaceDetails
-from models.outputs.drawing import Drawing, window_around
+from models.outputs.drawing import Drawing, colors_over, window_around
 from util.pictures import write_png
 
 DEPTH_STEPS = 1000   # of the depth map, for one decimetre
@@ -20,8 +20,8 @@ def write_overlay(stem: Path, faces: list[FaceDetails]):
         if window:
             drawing = Drawing(details.vertices, details.settings.face_model.tri,
                               window.from_photo() @ details.camera_matrix, window.size)
-            colors = np.rint(255 * drawing.interpolate(details.colors)).astype(np.uint8)
-            np.copyto(photo[window.slices], colors, where=drawing.mask[..., None])
+            colors = drawing.interpolate(255 * colors_over(details.face.crop, details.colors))
+            np.copyto(photo[window.slices], np.rint(colors).astype(np.uint8), where=drawing.mask[..., None])
     write_png(Path(f"{stem}_overlay.png"), photo)
 
 

@@ -35,12 +35,13 @@ class TextureMap:
 
     inside: (SIZE, SIZE) bool, whether the texel shows any. drawing: the mesh, drawn into the texture. places: (N, 2) of
     the vertices, px in the texture, y down. mirror: (SIZE, SIZE, 2) float32, px of the place that shows the mirror
-    image.
+    image. coarse_mirror: the same for a texture of COARSE px.
     """
     inside: np.ndarray
     drawing: Drawing
     places: np.ndarray
     mirror: np.ndarray
+    coarse_mirror: np.ndarray
 
 
 def texture_map(layout: UvLayout, triangles: torch.Tensor) -> TextureMap:
@@ -48,7 +49,8 @@ def texture_map(layout: UvLayout, triangles: torch.Tensor) -> TextureMap:
     flat = np.column_stack([layout.uv, np.ones(len(layout.uv))])
     drawing = Drawing(flat, triangles, UV_TO_TEXELS, (SIZE, SIZE))
     places, mirror = (uv * (SIZE, -SIZE) + (-0.5, SIZE - 0.5) for uv in (layout.uv, layout.mirror))
-    return TextureMap(drawing.mask, drawing, places, drawing.interpolate(mirror))
+    mirror = drawing.interpolate(mirror)
+    return TextureMap(drawing.mask, drawing, places, mirror, (shrunk(mirror) + 0.5) * (COARSE / SIZE) - 0.5)
 
 
 # From (u, v, 1) to px of the texture, y down
@@ -69,18 +71,20 @@ class SeenFace:
 
 def make_texture(face: SeenFace, texels: TextureMap, lit: bool) -> np.ndarray:
     """Returns the texture (SIZE, SIZE, 3) uint8 RGB of a face. lit: under the photo's light; or else the albedo."""
-    values = texels.drawing.interpolate(np.concatenate([face.albedo, face.albedo * face.light], 1).clip(0))
-    albedo, rendered = np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3:])
+    rendered = texels.drawing.interpolate((face.albedo * face.light).clip(0))
+    rendered += EPSILON
     colors, facing, seen = sample_photo(face, texels)
     detail = detail_of(colors, rendered)
     # The light on the side that the photo does not show is not known, so the mirror image keeps that of its own side.
     mirrored = detail_of(mirror_image(colors, texels), rendered) if lit else mirror_image(detail, texels)
     detail = complete(detail, mirrored, facing, seen, texels)
-    base = rendered if lit else albedo
-    texture = (base + EPSILON) * cv2.exp(detail) - EPSILON
-    surroundings = enlarged(spread(shrunk(texture * texels.inside[..., None]), shrunk(texels.inside)))
-    np.copyto(texture, surroundings, where=~texels.inside[..., None])
-    return cv2.convertScaleAbs(texture.clip(0, 1), alpha=255)
+    base = rendered if lit else texels.drawing.interpolate(face.albedo.clip(0)) + np.float32(EPSILON)
+    texture = cv2.exp(detail, detail)
+    texture *= base
+    texture -= EPSILON
+    inside = texels.inside.astype(np.uint8)
+    surroundings = enlarged(spread(shrunk(cv2.copyTo(texture, inside)), shrunk(texels.inside)))
+    return cv2.convertScaleAbs(cv2.copyTo(texture, inside, surroundings).clip(0, 1), alpha=255)
 
 
 def sample_photo(face: SeenFace, texels: TextureMap) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,13 +109,13 @@ def sample_photo(face: SeenFace, texels: TextureMap) -> tuple[np.ndarray, np.nda
     nearest[nearest == 0] = np.inf
 
     values = np.column_stack([project(face.vertices.astype(float), matrix), drawing.distance, facing])
-    values = texels.drawing.interpolate(values)
-    places, distance, facing = values[..., :2], values[..., 2], values[..., 3]
-    colors = cv2.remap(picture, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) * np.float32(1 / 255)
-    surface = cv2.remap(nearest, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=np.inf)
-    visible = (distance < surface + BEHIND) & (facing > 0) | ~texels.inside
-    for axis, length in enumerate(window.size):
-        visible &= (places[..., axis] >= 0) & (places[..., axis] <= length - 1) | ~texels.inside
+    x, y, distance, facing = cv2.split(texels.drawing.interpolate(values))
+    colors = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) * np.float32(1 / 255)
+    surface = cv2.remap(nearest, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=np.inf)
+    visible = (distance < surface + BEHIND) & (facing > 0)
+    for place, length in zip((x, y), window.size, strict=True):
+        visible &= (place >= 0) & (place <= length - 1)
+    visible |= ~texels.inside
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * EDGE + 1,) * 2)
     visible = cv2.erode(visible.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     seen = visible * ramp(facing, *FACING) * texels.inside
@@ -144,14 +148,19 @@ def soften(weights: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def detail_of(colors: np.ndarray, rendered: np.ndarray) -> np.ndarray:
-    """The logarithm (SIZE, SIZE, 3) of how much brighter colours are than those of the face model, both RGB 0..1."""
-    ratio = (np.maximum(colors, 0) + EPSILON) / (rendered + EPSILON)
-    return cv2.log(np.clip(ratio, np.exp(-LARGEST_DETAIL), np.exp(LARGEST_DETAIL), out=ratio))
+    """The logarithm (SIZE, SIZE, 3) of how much brighter colours are than those of the face model.
+
+    colors: RGB 0..1. rendered: those of the face model plus EPSILON.
+    """
+    ratio = colors + np.float32(EPSILON)
+    ratio /= rendered
+    return cv2.log(np.clip(ratio, np.exp(-LARGEST_DETAIL), np.exp(LARGEST_DETAIL), out=ratio), ratio)
 
 
 def mirror_image(values: np.ndarray, texels: TextureMap) -> np.ndarray:
-    """The values (SIZE, SIZE, ...) at the mirrored place of each texel."""
-    return cv2.remap(values, texels.mirror, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    """The values (S, S, ...) at the mirrored place of each texel, of a texture of SIZE or COARSE px."""
+    places = texels.mirror if len(values) == SIZE else texels.coarse_mirror
+    return cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def complete(detail: np.ndarray, mirrored_detail: np.ndarray, facing: np.ndarray, seen: np.ndarray,
@@ -162,18 +171,21 @@ def complete(detail: np.ndarray, mirrored_detail: np.ndarray, facing: np.ndarray
     see `sample_photo`. seen: (SIZE, SIZE) weights 0..1 of `detail`.
     """
     mirrored_seen = mirror_image(seen, texels) * texels.inside
-    turned = shrunk(mirror_image(facing, texels) - facing)
-    shares = unlikely(shrunk(detail), shrunk(mirrored_detail), shrunk(mirror_image(detail, texels)), turned)
+    coarse, coarse_facing = shrunk(detail), shrunk(facing)
+    turned = mirror_image(coarse_facing, texels) - coarse_facing
+    shares = unlikely(coarse, shrunk(mirrored_detail), mirror_image(coarse, texels), turned)
     ours, theirs = (enlarged(share) for share in shares)
     seen, mirrored_seen = seen * (1 - ours * mirrored_seen), mirrored_seen * (1 - theirs * seen)
 
     # Both sides may differ in light that the model does not explain. Where both are seen, the difference is known.
     both = np.minimum(seen, mirrored_seen)
-    difference = spread(shrunk((detail - mirrored_detail) * both[..., None]), shrunk(both))
+    difference = spread(shrunk(scaled(detail - mirrored_detail, both)), shrunk(both))
     mirrored_share = (1 - seen) * mirrored_seen
-    known = seen[..., None] * detail + mirrored_share[..., None] * (mirrored_detail + enlarged(difference))
+    known = scaled(detail, seen)
+    known += scaled(mirrored_detail + enlarged(difference), mirrored_share)
     weight = seen + mirrored_share
-    return known + (1 - weight)[..., None] * enlarged(spread(shrunk(known), shrunk(weight)))
+    known += scaled(enlarged(spread(shrunk(known), shrunk(weight))), 1 - weight)
+    return known
 
 
 def unlikely(detail: np.ndarray, mirrored_detail: np.ndarray, mirror_image: np.ndarray, turned: np.ndarray
@@ -195,6 +207,11 @@ def unlikely(detail: np.ndarray, mirrored_detail: np.ndarray, mirror_image: np.n
     shares = [np.maximum(different * ramp(sign * unlike, *UNLIKE), turned_and_different * ramp(sign * turned, *TURNED))
               for sign in (1, -1)]
     return [cv2.blur(share.astype(np.float32), (3, 3)) for share in shares]
+
+
+def scaled(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The values (S, S, 3) times weights (S, S). NumPy takes several times as long."""
+    return cv2.multiply(values, cv2.merge([weights] * 3))
 
 
 def ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from models.landmarks import NOSE_TIP, STANDARD_POINTS
 from models.outputs.arkit import load_arkit_units
 from models.outputs.details import FaceDetails, OutputSettings
 from models.outputs.drawing import Drawing, window_around
+from models.outputs.pictures import write_overlay
 from models.outputs.table import OUTPUTS
 from models.outputs.texture import SIZE as TEXTURE_SIZE
 from models.outputs.uv_layout import unwrap
@@ -196,6 +197,19 @@ def test_an_overlay_shows_all_faces_of_a_photo(scene, reconstructor, coefficient
         middle = project(result.vertices.astype(float), FaceDetails(result, details.settings).camera_matrix).mean(0)
         x, y = middle.astype(int)
         assert changed[y - 20:y + 20, x - 20:x + 20].mean() > 0.9
+
+
+def test_faces_over_grey_photos_are_grey(scene, reconstructor, coefficients, tmp_path):
+    details, *_ = scene
+    grey = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 1), np.uint8).repeat(3, 2)
+    face = replace(face_at(0.5, 290, 331), crop=np.ascontiguousarray(grey[:224, :224]))
+    result, colored = reconstructor.results(coefficients.repeat(2, 1), [face, face_at(0.5, 290, 331)])
+    assert np.ptp(result.overlay.astype(int), axis=2).max() == 0 and (result.overlay != face.crop).any()
+    assert np.ptp(colored.overlay.astype(int), axis=2).max() > 20   # black alone is no grey photo
+    np.testing.assert_allclose(result.colors, colored.colors, atol=1e-5)   # the mesh has colours
+    write_overlay(tmp_path / "grey", [FaceDetails(result, replace(details.settings, read_photo=lambda path: grey))])
+    overlay = np.asarray(Image.open(tmp_path / "grey_overlay.png")).astype(int)
+    assert np.ptp(overlay, axis=2).max() == 0 and (overlay != grey).any(2).mean() > 0.05
 
 
 @pytest.mark.parametrize("turns", range(4))
