@@ -362,7 +362,8 @@ def report_errors(errors: list[tuple[Path, BaseException]], verbose: bool, left_
     """Take note of the errors of writing results, each with its photo, which is left out."""
     for photo, error in errors:
         trace = "".join(traceback.format_exception(error)) if verbose else ""
-        left_out.add(photo, f"{photo}: its results could not be written: {error}", trace)
+        reason = f"{photo}: not all of its results could be written, the others are complete: {error}"
+        left_out.add(photo, reason, trace)
 
 
 if __name__ == "__main__":
