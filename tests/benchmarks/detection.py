@@ -26,6 +26,8 @@ from datasets.photos import list_photos, read_photo  # noqa: E402
 from datasets.preparation import PhotoPreparer  # noqa: E402
 from datasets.preparation_plan import plan_folder  # noqa: E402
 from models.landmarks import OUTER_EYE_CORNERS, WITHOUT_JAW  # noqa: E402
+from tests.benchmarks.reconstructing import annotated_landmarks  # noqa: E402
+from util.command import run_command  # noqa: E402
 
 SIZES = (250, 1024)   # px, the longer side of the photos
 
@@ -36,7 +38,7 @@ def landmark_errors(photos: list[Path], detector: str) -> np.ndarray:
     finder, errors = face_detector(detector), []
     for path in photos:
         photo = read_photo(path)
-        true = np.loadtxt(path.parent / "landmarks" / f"{path.stem}.txt")
+        true = annotated_landmarks(path)
         center = np.array(photo.shape[1::-1]) / 2
         faces = finder.detect(photo)
         found = min((face.landmarks for face in faces), key=lambda points: np.linalg.norm(points.mean(0) - center),
@@ -77,7 +79,7 @@ def preparation_rate(folder: Path, detector: str) -> float:
     return len(preparer) / (time.process_time() - start)
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photos", type=int, default=20, help="how many photos the times are measured with")
@@ -104,8 +106,9 @@ def main():
                   + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items())
                   + "; data preparation " + ", ".join(f"{name} {rate:.1f} photos/s" for name, rate in rates.items())
                   + f", ratio {rates['mediapipe'] / rates['dlib']:.1f}")
+    return 0
 
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    main()
+    sys.exit(run_command(main, verbose=False))

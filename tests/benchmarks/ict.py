@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.reconstruction import Reconstructor  # noqa: E402
 from tests.benchmarks.ict_model import LANDMARKS, IctModel, IctPainter, bend_face_model, inner_face  # noqa: E402
 from tests.benchmarks.reconstructing import add_options, load_reconstructor, neutral_shape  # noqa: E402
 from tests.benchmarks.registration import corresponding_places, points_at  # noqa: E402
@@ -83,21 +84,24 @@ def random_faces(face_model: FaceModel, rng: np.random.Generator, count: int) ->
     return face_model.shape(identity, identity.new_zeros(count, 64)).cpu().numpy()
 
 
-def measure(options: argparse.Namespace) -> tuple[dict[str, dict[str, list[float]]], int]:
-    """Returns the errors of each head, mm, by what is compared and by KINDS, and in how many pictures no face was
-    found. Raises InputError."""
-    ict = IctModel(options.ict)
-    print(f"{len(ict.identities)} components of identity (ICT-FaceKit has 100), {len(ict.expressions)} expressions")
-    reconstructor = load_reconstructor(options)
+def random_heads(ict: IctModel, count: int, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the vertices (V, 3) of random neutral heads, decimetres, and a picture of each with an expression."""
     painter = IctPainter(ict, FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz")))
-    rng = np.random.default_rng(options.seed)
+    rng = np.random.default_rng(seed)
     heads, pictures = [], []
-    for _ in range(options.heads):
+    for _ in range(count):
         heads.append(ict.random_neutral(rng))
         pictures.append(painter.picture(heads[-1] + ict.random_expression(rng), rng))
-    if options.sheet:
-        write_sheet(options.sheet, pictures)
-    results = reconstructor.reconstruct(pictures, batch_size=options.batch_size, parts=())
+    return heads, pictures
+
+
+def shape_errors(ict: IctModel, heads: list[np.ndarray], pictures: list[np.ndarray], reconstructor: Reconstructor,
+                 batch_size: int = 8) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the errors (P,), mm, of the heads in whose pictures a face was found, by what is compared and by KINDS.
+
+    heads, pictures: see `random_heads`.
+    """
+    results = reconstructor.reconstruct(pictures, batch_size=batch_size, parts=())
     found = [number for number, result in enumerate(results) if result]
     face_model = reconstructor.face_model
     reconstructions = [neutral_shape(reconstructor, results[number]) for number in found]
@@ -105,15 +109,14 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, dict[str, list[float
         "reconstruction": reconstructions,
         "that of the next head": reconstructions[1:] + reconstructions[:1],
         "mean face": [face_model.mean_shape.view(-1, 3).cpu().numpy()] * len(found),
-        "random face": random_faces(face_model, rng, len(found)),
+        "random face": random_faces(face_model, np.random.default_rng(1), len(found)),
     }
     comparison = Comparison.build(ict, face_model)
-    errors = {name: {kind: [] for kind in KINDS} for name in shapes}
+    errors = {}
     for name, faces in shapes.items():
-        for number, shape in zip(found, faces, strict=True):
-            for kind, error in comparison.errors(heads[number], shape).items():
-                errors[name][kind].append(error)
-    return errors, len(pictures) - len(found)
+        of_heads = [comparison.errors(heads[number], shape) for number, shape in zip(found, faces, strict=True)]
+        errors[name] = {kind: np.array([each[kind] for each in of_heads]) for kind in KINDS}
+    return errors
 
 
 def write_sheet(path: Path, pictures: list[np.ndarray], columns: int = 8):
@@ -132,12 +135,18 @@ def main() -> int:
     parser.add_argument("--sheet", type=Path, help="picture to write that shows the heads")
     add_options(parser)
     options = parser.parse_args()
-    errors, without_face = measure(options)
-    print(f"{options.heads} heads; no face found in {without_face} pictures\n")
+    ict, reconstructor = IctModel(options.ict), load_reconstructor(options)
+    print(f"{len(ict.identities)} components of identity (ICT-FaceKit has 100), {len(ict.expressions)} expressions")
+    heads, pictures = random_heads(ict, options.heads, options.seed)
+    if options.sheet:
+        write_sheet(options.sheet, pictures)
+    errors = shape_errors(ict, heads, pictures, reconstructor, options.batch_size)
+    without_face = len(heads) - len(errors["reconstruction"]["surface"])
+    print(f"{len(heads)} heads; no face found in {without_face} pictures\n")
     print("| mm | " + " | ".join(f"{kind}: {name}" for kind in KINDS for name in ("median", "mean", "std")) + " |")
     print("| --- " * 7 + "|")
     for name, of_kinds in errors.items():
-        numbers = [value for kind in KINDS for value in summary(np.array(of_kinds[kind])).values()]
+        numbers = [value for kind in KINDS for value in summary(of_kinds[kind]).values()]
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in numbers) + " |")
     return 0
 

@@ -9,8 +9,8 @@ Prints how many photos were reconstructed, the seconds per photo, and mean, medi
   color   distance between the colours of render and photo, RGB 0..1, mean over the pixels of the face
   id      distance between dlib's face embeddings of crop and render (up to 0.6, dlib takes them for the same person)
   nme     distance between found and annotated landmarks, mean of the 68, divided by that of the outer eye corners
-With --tones it also prints the means for photos of dark, medium and light skin. The skin tone is measured on the albedo
-that a fit to each photo finds.
+With --tones it also prints the means for the thirds of the photos with the darkest, medium and lightest skin. The skin
+tone is that of the albedo which a fit of the open face model to each photo finds.
 """
 import argparse
 import hashlib
@@ -37,12 +37,14 @@ from models.coordinates import CROP_SIZE, flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
 from models.landmarks import OUTER_EYE_CORNERS, five_points  # noqa: E402
+from tests.benchmarks.reconstructing import annotated_landmarks  # noqa: E402
 from tests.helpers import color_error, crop_and_overlay  # noqa: E402
+from util.command import run_command  # noqa: E402
 from util.dlib_models import dlib_model_file  # noqa: E402
 
-# Limits of the individual typology angle, degrees, between dark, medium and light skin. Real skin has angles from -60
-# to 70. Fitted albedos have a smaller range, since dark skin and dim light look alike in a photo.
-TONES = 20, 32
+TONES = ("dark", "medium", "light")
+# The fit whose albedo tells the skin tone
+TONE_FIT = ["--epoch=0", "--fit_iters=12", "--bfm_model=open_face_model.npz"]
 predictor = dlib.shape_predictor(str(dlib_model_file("shape_predictor_68_face_landmarks.dat")))
 recogniser = dlib.face_recognition_model_v1(str(dlib_model_file("dlib_face_recognition_resnet_model_v1.dat")))
 
@@ -73,7 +75,7 @@ def landmark_error(results: Path, photo: Path) -> float:
     """Returns the distance of the landmarks from the annotated ones, relative to that of the outer eye corners."""
     mat = loadmat(results / f"{photo.stem}.mat")
     trans_params = mat["trans_params"][0]
-    annotated = flip_y(np.loadtxt(photo.parent / "landmarks" / f"{photo.stem}.txt"), trans_params[1])
+    annotated = flip_y(annotated_landmarks(photo), trans_params[1])
     annotated = flip_y(photo_to_crop(annotated, trans_params), CROP_SIZE)
     error = np.linalg.norm(mat["lm68"][0] - annotated, axis=1).mean()
     return error / np.linalg.norm(np.subtract(*annotated[[*OUTER_EYE_CORNERS]]))
@@ -87,8 +89,7 @@ def aligned_photos(folder: Path, photos: list[Path], copy: Path) -> Path:
     (copy / "detections").mkdir(parents=True)
     for photo in photos:
         (copy / photo.name).symlink_to(photo.resolve())
-        points = folder / "landmarks" / f"{photo.stem}.txt"
-        np.savetxt(copy / "detections" / f"{photo.stem}.txt", five_points(np.loadtxt(points)))
+        np.savetxt(copy / "detections" / f"{photo.stem}.txt", five_points(annotated_landmarks(photo)))
     return copy
 
 
@@ -128,16 +129,22 @@ def measure(source: Path, photos: list[Path], results: Path, options: list[str],
     return Quality(done, scores, seconds)
 
 
-def tones(results: Path, photos: list[Path]) -> np.ndarray:
-    """Returns the individual typology angle of fitted albedos, degrees. It is larger for lighter skin."""
+def tones(results: Path, photos: list[Path]) -> dict[Path, str]:
+    """Returns for each photo in which third of them, of TONES, its skin is. They are sorted by the individual typology
+    angle of the fitted albedo, which is larger for lighter skin.
+
+    results: folder of the results of test.py with TONE_FIT for these photos.
+    """
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     tex = np.concatenate([loadmat(results / f"{photo.stem}.mat")["tex"] for photo in photos])
     skin = model.albedo(torch.from_numpy(tex))[:, model.skin_mask > 0].mean(1).clamp(0, 1)
     lightness, _, yellow = cv2.cvtColor(skin[:, None].numpy(), cv2.COLOR_RGB2LAB)[:, 0].T
-    return np.degrees(np.arctan2(lightness - 50, yellow))
+    angles = np.arctan2(lightness - 50, yellow)
+    groups = np.digitize(angles, np.quantile(angles, [1 / 3, 2 / 3]))
+    return {photo: TONES[group] for photo, group in zip(photos, groups, strict=True)}
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of photos")
     parser.add_argument("--tones", action="store_true", help="print the means for dark, medium and light skin too")
@@ -149,17 +156,17 @@ def main():
         source = aligned_photos(folder, photos, work / "photos")
         done, scores, seconds = measure(source, photos, work / "results", options, Embedder())
         if arguments.tones:
-            angles = tones(reconstruct(source, work / "fits", ["--epoch=0", "--fit_iters=12"]), done)
+            tone_of = tones(reconstruct(source, work / "fits", TONE_FIT), done)
     print(f"{len(done)} of {len(photos)} photos, {seconds:.2f} s per photo, start included")
     for name, values in scores.items():
         print(f"{name:6s} mean {values.mean():.4f} median {np.median(values):.4f} p90 {np.quantile(values, 0.9):.4f} "
               f"max {values.max():.4f}")
         if arguments.tones:
-            groups = np.digitize(angles, TONES)
-            for group, tone in enumerate(("dark", "medium", "light")):
-                of_tone = values[groups == group]
+            for tone in TONES:
+                of_tone = values[[tone_of[photo] == tone for photo in done]]
                 print(f"       {tone} {of_tone.mean():.4f} ({len(of_tone)} photos)")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, verbose=False))

@@ -89,6 +89,15 @@ def reconstruct(files: FaceFiles, reconstructor: Reconstructor, batch_size: int 
             yield photo, results.get(photo.path)
 
 
+def annotated_landmarks(photo: Path) -> np.ndarray:
+    """Returns the 68 annotated landmarks (68, 2) of a photo, px, y down: those in landmarks/<photo>.txt beside it, one
+    `x y` per line. Raises InputError if there is no such file."""
+    path = photo.parent / "landmarks" / f"{photo.stem}.txt"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: each photo needs its 68 annotated landmarks there")
+    return np.loadtxt(path)
+
+
 def landmarks_in_photo(result: FaceResult) -> np.ndarray:
     """Returns the 68 landmarks (68, 2) of a reconstructed face, px in the photo, y down."""
     trans_params = result.face.trans_params

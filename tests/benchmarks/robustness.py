@@ -36,13 +36,14 @@ from tests.benchmarks.plots import draw_curves  # noqa: E402
 from tests.benchmarks.quality import embedding  # noqa: E402
 from tests.benchmarks.reconstructing import (  # noqa: E402
     add_options,
+    annotated_landmarks,
     box_center,
     landmarks_in_photo,
     load_reconstructor,
 )
 from tests.benchmarks.scores import failure_rate, normalised_error, outer_eye_distance  # noqa: E402
 from util.command import run_command  # noqa: E402
-from util.files import InputError, atomic_write  # noqa: E402
+from util.files import atomic_write  # noqa: E402
 
 FAILURE = 0.1        # a larger landmark error is a failure
 MOST_FAILURES = 0.1  # a larger share of failures makes a weak spot
@@ -158,17 +159,26 @@ def read_faces(folder: Path, count: int) -> list[Face]:
     """Returns up to `count` photos at equal steps in a folder. Raises InputError if one has no landmarks."""
     photos = list_photos(folder)
     chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int)]
-    faces = []
-    for photo in chosen:
-        points = folder / "landmarks" / f"{photo.stem}.txt"
-        if not points.is_file():
-            raise InputError(f"{points} is missing: each photo needs its 68 annotated landmarks there")
-        faces.append(Face(read_photo(photo), np.loadtxt(points)))
-    return faces
+    return [Face(read_photo(photo), annotated_landmarks(photo)) for photo in chosen]
+
+
+def change_scores(faces: list[Face], reconstructor: Reconstructor) -> dict[str, list[Scores]]:
+    """Returns the scores of photos after each of CHANGES, by its name: of the unchanged photos, then of each step."""
+    detector = face_detector("mediapipe")
+    unchanged = [embedding(align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0])
+                 for face in faces]
+    first = score(faces, detector, reconstructor, unchanged)
+    scores = {}
+    for change in CHANGES:
+        print(f"{change.name} ...", file=sys.stderr, flush=True)
+        scores[change.name] = [first] + [
+            score([change.apply(face, strength) for face in faces], detector, reconstructor, unchanged)
+            for strength in change.strengths]
+    return scores
 
 
 def markdown(scores: dict[str, list[Scores]]) -> str:
-    """Returns a table of the scores of all changes, and the weakest spots. scores: by name, unchanged photos first."""
+    """Returns a table of the scores of all changes, see `change_scores`, and the weakest spots."""
     columns = ["unchanged", *(f"step {number + 1}" for number in range(len(CHANGES[0].strengths)))]
     lines = ["| nme / failures / id | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     weak = []
@@ -187,17 +197,9 @@ def markdown(scores: dict[str, list[Scores]]) -> str:
 
 def measure(options: argparse.Namespace) -> int:
     """Measures all changes and writes the table and the pictures. Returns the exit status."""
-    reconstructor, detector = load_reconstructor(options), face_detector("mediapipe")
+    reconstructor = load_reconstructor(options)
     faces = read_faces(options.folder, options.photos)
-    unchanged = [embedding(align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0])
-                 for face in faces]
-    first = score(faces, detector, reconstructor, unchanged)
-    scores = {}
-    for change in CHANGES:
-        print(f"{change.name} ...", file=sys.stderr, flush=True)
-        scores[change.name] = [first] + [
-            score([change.apply(face, strength) for face in faces], detector, reconstructor, unchanged)
-            for strength in change.strengths]
+    scores = change_scores(faces, reconstructor)
     steps = np.arange(1 + len(CHANGES[0].strengths))
     for key, factor, label in (("nme", 100, "landmark error, %"), ("failures", 100, "failures, %"),
                                ("id", 1, "distance of the embeddings")):

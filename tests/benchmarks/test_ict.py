@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.simplification import simplify
-from tests.benchmarks import ict
+from tests.benchmarks import ict, table
 from tests.benchmarks.ict_model import LANDMARKS, NARROW_FACE, VERTICES, IctModel
 from util.files import InputError
 
@@ -102,6 +102,14 @@ def test_random_heads_are_drawn_found_and_compared(folder, monkeypatch, capsys, 
     assert list(table) == ["reconstruction", "that of the next head", "mean face", "random face"]
     assert all(0 < value < 10 for row in table.values() for value in row)
     assert (tmp_path / "heads.png").stat().st_size > 10_000
+
+
+def test_the_table_of_all_numbers_has_the_errors_of_each_method(model):
+    rows = list(table.rows_of_ict(model, 1, {"`photo_face`": ["--name=photo_face", "--gpu_ids=-1"]}))
+    assert [row.measure for row in rows] == [
+        f"distance by {kind}: {what}" for kind in ict.KINDS
+        for what in ("reconstruction", "that of the next head", "mean face", "random face")]
+    assert all(0 < row.cells["`photo_face`"]["mean"] < 10 and row.unit == "mm" for row in rows)
 
 
 def test_other_folders_are_refused(folder, tmp_path):
