@@ -33,7 +33,7 @@ from models.coordinates import flip_y  # noqa: E402
 from models.landmarks import five_points  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
 from tests.benchmarks.plots import draw_curves  # noqa: E402
-from tests.benchmarks.quality import embedding  # noqa: E402
+from tests.benchmarks.quality import Embedder  # noqa: E402
 from tests.benchmarks.reconstructing import (  # noqa: E402
     add_options,
     annotated_landmarks,
@@ -126,33 +126,31 @@ class Scores(NamedTuple):
     id: float         # nan if no face was found
 
 
-def reconstruct(face: Face, detector: FaceDetector, reconstructor: Reconstructor, unchanged: np.ndarray
-                ) -> tuple[float, float]:
-    """Returns the landmark error and the distance of the embeddings of a photo; nan if its face is not found.
-
-    unchanged: embedding (128,) of the unchanged photo.
-    """
+def reconstruct(face: Face, detector: FaceDetector, reconstructor: Reconstructor) -> tuple[float, np.ndarray] | None:
+    """Returns the landmark error of a photo and the upright crop with the render over it; None if no face is found."""
     center, size = box_center(face.landmarks), np.ptp(face.landmarks, axis=0).max()
     found = [each for each in detector.detect(face.pixels)
              if np.linalg.norm(box_center(each.landmarks) - center) < FARTHEST * size]
     if not found:
-        return np.nan, np.nan
+        return None
     points = FacePoints(found[0].landmarks, given=False, mesh=found[0].mesh)
     aligned = align_face(Path(), "", "", face.pixels, points, detector if reconstructor.fitter else None)
     result, = reconstructor([aligned], parts=("overlay",))
     error = normalised_error(landmarks_in_photo(result), face.landmarks, outer_eye_distance(face.landmarks))
-    upright = np.rot90(result.overlay, aligned.turns)
-    return float(error), float(np.linalg.norm(embedding(upright) - unchanged))
+    return float(error), np.rot90(result.overlay, aligned.turns)
 
 
 def score(faces: list[Face], detector: FaceDetector, reconstructor: Reconstructor, unchanged: list[np.ndarray]
           ) -> Scores:
     """Returns the scores of changed photos. unchanged: the embedding (128,) of each unchanged photo."""
-    errors, distances = np.transpose([reconstruct(face, detector, reconstructor, each)
-                                      for face, each in zip(faces, unchanged, strict=True)])
-    found = np.isfinite(errors)
-    nme, identity = (values[found].mean() if found.any() else np.nan for values in (errors, distances))
-    return Scores(float(nme), failure_rate(errors, FAILURE), float(identity))
+    results = [reconstruct(face, detector, reconstructor) for face in faces]
+    found = [number for number, result in enumerate(results) if result]
+    if not found:
+        return Scores(np.nan, 1.0, np.nan)
+    errors = np.array([result[0] if result else np.nan for result in results])
+    embeddings = Embedder()([results[number][1] for number in found])
+    distances = np.linalg.norm(np.subtract(embeddings, [unchanged[number] for number in found]), axis=1)
+    return Scores(float(errors[found].mean()), failure_rate(errors, FAILURE), float(distances.mean()))
 
 
 def read_faces(folder: Path, count: int) -> list[Face]:
@@ -165,8 +163,8 @@ def read_faces(folder: Path, count: int) -> list[Face]:
 def change_scores(faces: list[Face], reconstructor: Reconstructor) -> dict[str, list[Scores]]:
     """Returns the scores of photos after each of CHANGES, by its name: of the unchanged photos, then of each step."""
     detector = face_detector("mediapipe")
-    unchanged = [embedding(align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0])
-                 for face in faces]
+    unchanged = Embedder()([align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0]
+                            for face in faces])
     first = score(faces, detector, reconstructor, unchanged)
     scores = {}
     for change in CHANGES:

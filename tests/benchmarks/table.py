@@ -10,9 +10,9 @@ ICT-FaceKit: a face model made of scans, see ict.py. With it, the errors of shap
 Writes table.md, whose first table is the one of the README, and table.json with all numbers, the versions, the machine
 and the SHA-256 of the checkpoints. Each network is measured alone, with --fit_color and with --fit_iters. The last two
 columns are the fit without a network, the last one with the open face model, which is free for any use. The photos made
-worse are those of the first network. The range after a mean is its 95 % confidence interval (bootstrap over the
-photos): two columns whose ranges overlap widely may differ by chance. 100 photos with landmarks, 25 others and
-ICT-FaceKit take XXX minutes on two CPU cores.
+worse and the heads of ICT-FaceKit are those of the first network. The range after a mean is its 95 % confidence
+interval (bootstrap over the photos): two columns whose ranges overlap widely may differ by chance. 100 photos with
+landmarks and 25 others take about 18 minutes on two idle CPU cores, ICT-FaceKit 3 more.
 """
 import argparse
 import json
@@ -247,9 +247,9 @@ def make_table(options: argparse.Namespace) -> int:
     origin = about(networks, options.checkpoints_dir)
     chosen = methods(networks, options.fit_iters)
     more = [f"--checkpoints_dir={options.checkpoints_dir.resolve()}"]
-    different_shapes = {name: [*each, *more] for name, each in chosen.items() if "--fit_color" not in each}
     alone = {name: load([*each, *more]) for name, each in chosen.items()
              if not any(option.startswith("--fit") for option in each)}
+    first = next(iter(alone))
     ict_model = IctModel(options.ict) if options.ict else None
     folders = [folder.resolve() for folder in options.folders]
     annotated = [folder for folder in folders if (folder / "landmarks").is_dir()]
@@ -262,11 +262,11 @@ def make_table(options: argparse.Namespace) -> int:
         sections.append((f"Landmarks that the detectors find in {folder.name}", list(rows_of_detectors(folder))))
     sections.append(("Shapes of rendered faces", list(rows_of_shapes(options.faces, options.fit_iters))))
     if ict_model:
-        rows = list(rows_of_ict(ict_model, options.heads, different_shapes))
-        sections.append(("Shapes of heads of ICT-FaceKit", rows))
+        shapes = {name: [*each, *more] for name, each in chosen.items()
+                  if name.startswith(first) and "--fit_color" not in each}   # colours do not change shapes
+        sections.append(("Shapes of heads of ICT-FaceKit", list(rows_of_ict(ict_model, options.heads, shapes))))
     texts = [(title, markdown(rows)) for title, rows in sections]
     if annotated:
-        first = next(iter(alone))
         worse = robustness.change_scores(robustness.read_faces(annotated[0], options.worse), alone[first])
         texts.append((f"{options.worse} photos of {annotated[0].name} made worse, {first}", robustness.markdown(worse)))
     text = page(texts, chosen, origin)
