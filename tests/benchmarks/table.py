@@ -12,7 +12,7 @@ and the SHA-256 of the checkpoints. Each network is measured alone, with --fit_c
 columns are the fit without a network, the last one with the open face model, which is free for any use. The photos made
 worse and the heads of ICT-FaceKit are those of the first network. The range after a mean is its 95 % confidence
 interval (bootstrap over the photos): two columns whose ranges overlap widely may differ by chance. 100 photos with
-landmarks and 25 others take about 18 minutes on two idle CPU cores, ICT-FaceKit 3 more.
+landmarks and 25 others take about 20 minutes on two idle CPU cores.
 """
 import argparse
 import json
