@@ -5,7 +5,8 @@
 
 It aligns the faces of the photos, fits the face model to each, reads the albedo of each face from its photo at the
 photo's own resolution, and learns the mean and the principal components of all faces. Then the fits are repeated with
-the learned albedo. Each photo takes about half a second in each round. All steps save their results in the folder of
+the learned albedo. At last it moves the vertices of the landmarks to where the detector finds landmarks in pictures of
+the model. Each photo takes about half a second in each round. All steps save their results in the folder of
 --work, so the same command continues a run that was stopped. BFM/README.md describes the model.
 """
 import argparse
@@ -20,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from BFM.builder.keypoints import choose_keypoints, find_landmarks
 from BFM.builder.packing import pack_albedo
 from BFM.builder.photo_albedo import (
     AlbedoSamples,
@@ -30,6 +32,7 @@ from BFM.builder.photo_albedo import (
     sample_albedo,
     weigh_down_strangers,
 )
+from datasets.face_detection import face_detector
 from datasets.photo_folder import PhotoFolder
 from datasets.photos import list_photos, read_photo
 from models.coefficients import SIZE, SLICES
@@ -47,6 +50,7 @@ OPEN_MODEL = "open_face_model.npz"
 PHOTOS_OF_A_FILE = 256
 BATCH = 8
 STEPS = (12, 8)   # of the fits of the first round, which start from the mean face, and of the later rounds
+FACES_WITH_LANDMARKS = 800   # about so many show where the detector finds landmarks
 
 
 @dataclass
@@ -62,6 +66,10 @@ class Work:
 
     def albedo(self, round_number: int) -> Path:
         return self.folder / f"round{round_number}_albedo.npz"
+
+    @property
+    def keypoints(self) -> Path:
+        return self.folder / "keypoints.npz"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -90,11 +98,16 @@ def main() -> int:
             with np.load(work.albedo(number)) as learned:
                 data |= {"meantex": 255 * learned["mean"].reshape(1, -1),
                          "texBase": 255 * learned["basis"].reshape(len(learned["basis"]), -1).T}
+        if not work.keypoints.exists():
+            # The last fits have the albedo of the round before; their faces are drawn with it.
+            save_arrays(work.keypoints, keypoints=place_keypoints(face_model, work, options.rounds - 1, shards))
+        with np.load(work.keypoints) as placed:
+            keypoints = placed["keypoints"]
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     with atomic_write(options.out) as temporary, temporary.open("wb") as file:
-        pack_albedo(HERE / OPEN_MODEL, file, data["meantex"].reshape(-1, 3), data["texBase"])
+        pack_albedo(HERE / OPEN_MODEL, file, data["meantex"].reshape(-1, 3), data["texBase"], keypoints)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
 
@@ -183,6 +196,22 @@ def learn(face_model: FaceModel, work: Work, round_number: int, shards: int) -> 
     restore_tones(samples)
     weigh_down_strangers(samples, face_model)
     return learn_albedo(samples, mirror_vertices(face_model), face_model.mean_tex.view(-1, 3).numpy() / 255)
+
+
+def place_keypoints(face_model: FaceModel, work: Work, round_number: int, shards: int) -> np.ndarray:
+    """The vertices (68,) of the landmarks, see BFM/builder/keypoints.py. face_model: of the fits of that round."""
+    renderer, detector = MeshRenderer(renderer="portable"), face_detector("mediapipe")
+    parts = []
+    with Progress(shards, "file with landmarks") as progress:
+        for number in range(shards):
+            with np.load(work.fits(round_number, number)) as fits, np.load(work.crops(number)) as faces:
+                best = fits["errors"].argsort()[:-(-FACES_WITH_LANDMARKS // shards)]
+                coeffs, crops = fits["coeffs"][best], faces["crop"][best]
+            for first in range(0, len(best), BATCH):
+                rows = slice(first, first + BATCH)
+                parts.append(find_landmarks(face_model, renderer, detector, torch.from_numpy(coeffs[rows]), crops[rows]))
+            progress.advance()
+    return choose_keypoints(face_model, *(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def save_arrays(path: Path, **arrays):

@@ -3,11 +3,14 @@ import numpy as np
 import pytest
 import torch
 
+from BFM.builder.keypoints import choose_keypoints, find_landmarks
 from BFM.builder.packing import PHOTO_ALBEDO_STEP, pack_albedo
 from BFM.builder.photo_albedo import AlbedoSamples, balance, learn_albedo, mirror_vertices, restore_tones, sample_albedo
+from datasets.face_detection import face_detector
 from models.coefficients import SIZE, SLICES, split
 from models.coordinates import CROP_SIZE
 from models.face_model_files import load_face_model_data
+from models.landmarks import JAW, MIRRORED_LANDMARKS
 from models.renderer import MeshRenderer
 from tests.helpers import ROOT
 
@@ -98,12 +101,46 @@ def test_a_packed_albedo_is_read_again_with_the_geometry_of_the_open_model(tmp_p
     source, path = ROOT / "BFM" / "open_face_model.npz", tmp_path / "photo_face_model.npz"
     mean = 100 + 20 * torch.randn(len(face_model.point_buf), 3, generator=generator).numpy()
     basis = 5 * torch.randn(mean.size, 80, generator=generator).numpy()
-    pack_albedo(source, path, mean, basis)
+    keypoints = np.arange(68)
+    pack_albedo(source, path, mean, basis, keypoints)
     packed, original = (load_face_model_data(p.parent, p.name) for p in (path, source))
     assert np.abs(packed["meantex"].reshape(-1, 3) - mean).max() < 0.01
     assert np.abs(packed["texBase"] - basis).max() <= PHOTO_ALBEDO_STEP / 2 + 1e-4
-    for name in ("meanshape", "idBase", "exBase", "tri", "keypoints"):
+    assert np.array_equal(packed["keypoints"].ravel() - 1, keypoints)
+    for name in ("meanshape", "idBase", "exBase", "tri"):
         assert np.array_equal(packed[name], original[name])
+
+
+def test_landmarks_move_to_the_vertices_at_which_they_are_found(face_model, generator):
+    coeffs = torch.zeros(40, SIZE)
+    coeffs[:, SLICES["id"]] = torch.randn(40, 80, generator=generator)
+    coeffs[:, 225] = torch.linspace(-0.5, 0.5, 40)
+    projected = face_model.project(face_model(coeffs).vertices).numpy()
+    mean, mirror = face_model.mean_shape.view(-1, 3).numpy(), mirror_vertices(face_model)
+    keypoints = face_model.keypoints.numpy()
+    places = keypoints.copy()
+    for landmark in (19, 31, 36):   # a brow, a wing of the nose and a corner of an eye, 2 to 3 mm to the side
+        near = np.linalg.norm(mean - (mean[keypoints[landmark]] + (0.02, 0.01, 0)), axis=1).argmin()
+        places[[landmark, MIRRORED_LANDMARKS[landmark]]] = near, mirror[near]
+    noise = torch.randn(40, 68, 2, generator=generator).numpy()
+    found = projected[:, places] + 0.3 * noise
+    found[:3] += 20   # the detector has missed these faces
+    chosen = choose_keypoints(face_model, found, projected, coeffs[:, 225].numpy())
+    distance = 100 * np.linalg.norm(mean[chosen] - mean[places], axis=1)
+    assert distance.max() < 1
+    assert np.array_equal(chosen[MIRRORED_LANDMARKS], np.where(chosen == mirror[chosen], chosen, mirror[chosen]))
+
+
+def test_the_detector_finds_the_landmarks_of_fitted_faces_drawn_over_photos(face_model):
+    crops = np.full((2, CROP_SIZE, CROP_SIZE, 3), 120, np.uint8)
+    coeffs = torch.zeros(2, SIZE)
+    coeffs[:, 225] = torch.tensor([0.0, 0.3])
+    coeffs[:, SLICES["gamma"]].view(2, 3, 9)[:, :, 0] = 0.3
+    found, vertices, turned = find_landmarks(face_model, MeshRenderer(), face_detector("mediapipe"), coeffs, crops)
+    assert turned == pytest.approx([0, 0.3])
+    inner = slice(JAW.stop, None)
+    offsets = np.linalg.norm(found - vertices[:, face_model.keypoints.numpy()], axis=2)[:, inner]
+    assert offsets.mean() < 3
 
 
 def test_mirrored_vertices_lie_on_the_other_side(face_model):

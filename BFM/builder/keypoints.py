@@ -1,0 +1,80 @@
+"""The vertices of the 68 landmarks, chosen where a detector finds the landmarks.
+
+A detector finds some landmarks up to 3 mm beside the place that anatomy says. To bring its own landmarks there, a fit
+would bend the shape of every face in the same wrong way. So each landmark is the vertex that lies nearest, on average,
+to where the detector finds it. This is measured in pictures whose vertices are known: fitted faces, drawn over their
+photos.
+"""
+import numpy as np
+import torch
+
+from datasets.face_detection import FaceDetector
+from models.coefficients import split
+from models.coordinates import CROP_SIZE, flip_y
+from models.face_model import FaceModel
+from models.landmarks import COUNT, JAW, MIRRORED_LANDMARKS, OUTER_EYE_CORNERS, five_points
+from models.renderer import MeshRenderer
+from util.files import InputError
+
+from .photo_albedo import mirror_vertices
+
+MOST_TURNED = 0.6, 0.3   # radian to the side: of heads whose inner landmarks count, and whose jaw counts too
+FARTHEST = 0.12          # decimetres from the old vertex to the new one
+MIDDLE = 0.004           # decimetres from the plane of symmetry, for landmarks that lie on it
+OUTLIER = 0.008          # px, as a share of the distance of the eye corners: larger offsets count linearly
+PULL = 0.05              # share of that distance, for each decimetre from the old vertex: moves need evidence
+
+
+@torch.no_grad()
+def find_landmarks(face_model: FaceModel, renderer: MeshRenderer, detector: FaceDetector, coeffs: torch.Tensor,
+                   crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a detector finds in fitted faces that are drawn over their photos.
+
+    coeffs: (B, 257). crops: (B, 224, 224, 3) uint8. Faces in whose picture the detector finds nothing are left out.
+    Returns the found landmarks (b, 68, 2) and all vertices (b, N, 2), px, y up, where `FaceModel.project` puts them;
+    and how far the heads are turned to the side (b,), radian.
+    """
+    face = face_model(coeffs)
+    mask, _, image = renderer(face.vertices, face_model.tri, face.color)
+    photos = torch.from_numpy(crops).permute(0, 3, 1, 2) / 255
+    pictures = (image + (1 - mask) * photos).clamp(0, 1).mul(255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    found, good = [], []
+    for number, (picture, landmarks) in enumerate(zip(pictures, face.landmarks.numpy(), strict=True)):
+        try:
+            points = detector.face_at(picture, five_points(flip_y(landmarks - 0.5, CROP_SIZE))).landmarks
+        except InputError:
+            continue
+        found.append(flip_y(points, CROP_SIZE) + 0.5)
+        good.append(number)
+    return (np.array(found).reshape(-1, COUNT, 2), face_model.project(face.vertices[good]).numpy(),
+            split(coeffs)["angle"][good, 1].numpy())
+
+
+def choose_keypoints(face_model: FaceModel, found: np.ndarray, vertices: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """The vertex (68,) of each landmark: near that of the face model, and where the landmark is found on average.
+
+    found, vertices, turned: see `find_landmarks`. Left and right landmarks get vertices that mirror each other.
+    """
+    keypoints = face_model.keypoints.numpy()
+    mirror = mirror_vertices(face_model)
+    mean = face_model.mean_shape.view(-1, 3).numpy()
+    left, right = (vertices[:, keypoints[corner]] for corner in OUTER_EYE_CORNERS)
+    size = np.linalg.norm(left - right, axis=1)[:, None]
+
+    def offsets(landmark: int, candidates: np.ndarray, heads: np.ndarray) -> np.ndarray:
+        distance = np.linalg.norm(vertices[heads][:, candidates] - found[heads, landmark, None], axis=2) / size[heads]
+        return np.hypot(distance, OUTLIER).mean(0)
+
+    chosen = keypoints.copy()
+    for landmark, mirrored in enumerate(MIRRORED_LANDMARKS):
+        if mirrored < landmark:
+            continue
+        heads = np.abs(turned) < MOST_TURNED[landmark < JAW.stop]
+        moved = np.linalg.norm(mean - mean[keypoints[landmark]], axis=1)
+        candidates = np.flatnonzero(moved < FARTHEST)
+        if mirrored == landmark:
+            candidates = candidates[np.abs(mean[candidates, 0]) < MIDDLE]
+        costs = (offsets(landmark, candidates, heads) + offsets(mirrored, mirror[candidates], heads)) / 2
+        best = candidates[(costs + PULL * moved[candidates]).argmin()]
+        chosen[[landmark, mirrored]] = best, best if mirrored == landmark else mirror[best]
+    return chosen
