@@ -34,7 +34,7 @@ FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma
 COARSE_TRIANGLES, COARSE_FACTOR = 1500, 4
 FINE_TRIANGLES, FINE_FACTOR = 5000, 2
 # Detectors place points of the jaw less exactly than others: along the outline, and where hair and beards hide it.
-JAW_WEIGHT = 0.2
+JAW_WEIGHT = 0.4
 COLOR_STEPS = 4           # of a fit of albedo and light alone
 DRAWN_TRIANGLES = 20000   # of the mesh that is drawn for the recognition network
 
