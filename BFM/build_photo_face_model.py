@@ -209,7 +209,8 @@ def place_keypoints(face_model: FaceModel, work: Work, round_number: int, shards
                 coeffs, crops = fits["coeffs"][best], faces["crop"][best]
             for first in range(0, len(best), BATCH):
                 rows = slice(first, first + BATCH)
-                parts.append(find_landmarks(face_model, renderer, detector, torch.from_numpy(coeffs[rows]), crops[rows]))
+                some = torch.from_numpy(coeffs[rows])
+                parts.append(find_landmarks(face_model, renderer, detector, some, crops[rows]))
             progress.advance()
     return choose_keypoints(face_model, *(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
