@@ -206,6 +206,7 @@ def place_keypoints(face_model: FaceModel, work: Work, round_number: int, shards
         for number in range(shards):
             with np.load(work.fits(round_number, number)) as fits, np.load(work.crops(number)) as faces:
                 best = fits["errors"].argsort()[:-(-FACES_WITH_LANDMARKS // shards)]
+                best = best[np.isfinite(fits["errors"][best])]   # enough of the face is seen
                 coeffs, crops = fits["coeffs"][best], faces["crop"][best]
             for first in range(0, len(best), BATCH):
                 rows = slice(first, first + BATCH)

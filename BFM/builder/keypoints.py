@@ -1,6 +1,6 @@
 """The vertices of the 68 landmarks, chosen where a detector finds the landmarks.
 
-A detector finds some landmarks up to 3 mm beside the place that anatomy says. To bring its own landmarks there, a fit
+A detector finds some landmarks a few millimetres beside the place that anatomy says. To bring its own landmarks there, a fit
 would bend the shape of every face in the same wrong way. So each landmark is the vertex that lies nearest, on average,
 to where the detector finds it. This is measured in pictures whose vertices are known: fitted faces, drawn over their
 photos.
@@ -18,11 +18,13 @@ from util.files import InputError
 
 from .photo_albedo import mirror_vertices
 
-MOST_TURNED = 0.6, 0.3   # radian to the side: of heads whose inner landmarks count, and whose jaw counts too
-FARTHEST = 0.12          # decimetres from the old vertex to the new one
-MIDDLE = 0.004           # decimetres from the plane of symmetry, for landmarks that lie on it
-OUTLIER = 0.008          # px, as a share of the distance of the eye corners: larger offsets count linearly
-PULL = 0.05              # share of that distance, for each decimetre from the old vertex: moves need evidence
+MOST_TURNED = 0.6            # radian to the side: heads that are turned further do not count
+MOST_TURNED_FOR_JAW = 0.3    # the same for the jaw, whose outline lies on another place of a turned head
+FARTHEST = 0.12              # decimetres from the old vertex to the new one
+MIDDLE = 0.004               # decimetres from the plane of symmetry, for landmarks that lie on it
+# In the next two, the unit of distances in the picture is the distance of the outer corners of the eyes.
+OUTLIER = 0.008              # larger distances count linearly, so that a few wrong landmarks do little harm
+PULL = 0.05                  # what each decimetre between the old and the new vertex costs
 
 
 @torch.no_grad()
@@ -69,7 +71,7 @@ def choose_keypoints(face_model: FaceModel, found: np.ndarray, vertices: np.ndar
     for landmark, mirrored in enumerate(MIRRORED_LANDMARKS):
         if mirrored < landmark:
             continue
-        heads = np.abs(turned) < MOST_TURNED[landmark < JAW.stop]
+        heads = np.abs(turned) < (MOST_TURNED_FOR_JAW if landmark < JAW.stop else MOST_TURNED)
         moved = np.linalg.norm(mean - mean[keypoints[landmark]], axis=1)
         candidates = np.flatnonzero(moved < FARTHEST)
         if mirrored == landmark:
