@@ -1,9 +1,9 @@
 """The vertices of the 68 landmarks, chosen where a detector finds the landmarks.
 
-A detector finds some landmarks a few millimetres beside the place that anatomy says. To bring its own landmarks there, a fit
-would bend the shape of every face in the same wrong way. So each landmark is the vertex that lies nearest, on average,
-to where the detector finds it. This is measured in pictures whose vertices are known: fitted faces, drawn over their
-photos.
+A detector finds some landmarks a few millimetres beside the place that anatomy says. To bring its own landmarks there,
+a fit would bend the shape of every face in the same wrong way. So each landmark is the vertex that lies nearest, on
+average, to where the detector finds it. This is measured in pictures whose vertices are known: fitted faces, drawn over
+their photos.
 """
 import numpy as np
 import torch

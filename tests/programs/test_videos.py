@@ -42,7 +42,8 @@ def frames(steps: int = COUNT, shift: float = 4) -> list[np.ndarray]:
 
 
 def write_clip(path: Path, pictures: list[np.ndarray]):
-    write_video(path, pictures[0].shape[1::-1], ((number / RATE, picture) for number, picture in enumerate(pictures)), RATE)
+    size = pictures[0].shape[1::-1]
+    write_video(path, size, ((number / RATE, picture) for number, picture in enumerate(pictures)), RATE)
 
 
 def run(*arguments: object) -> int:
