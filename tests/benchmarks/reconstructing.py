@@ -1,5 +1,6 @@
 """Reconstructs the photos of a benchmark in the way of test.py."""
 import argparse
+import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from models.reconstruction import PARTS, REPOSITORY, Reconstructor
 from models.records import FaceResult, FoundFace
 from util.devices import choose_device
 from util.files import InputError
+from util.readers import read_in_processes
 
 SAME_FACE = 0.5   # largest distance of a face that is found from the annotated one, as a share of its size
 
@@ -82,8 +84,7 @@ def reconstruct(files: FaceFiles, reconstructor: Reconstructor, batch_size: int 
 
     files: photos with one face each. parts: see `Reconstructor.__call__`.
     """
-    photos = (files[number] for number in range(len(files)))
-    for complete, faces in batches(photos, batch_size):
+    for complete, faces in batches(read_in_processes(files, os.cpu_count()), batch_size):
         results = dict(zip([face.photo for face in faces], reconstructor(faces, parts) if faces else [], strict=True))
         for photo in complete:
             yield photo, results.get(photo.path)

@@ -14,24 +14,28 @@ Writes robustness.md with these numbers and the weakest spots, and a picture of 
 about 5 minutes on two CPU cores.
 """
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from torch.utils.data import Dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.alignment import align  # noqa: E402
-from datasets.face_detection import FaceDetector, face_detector  # noqa: E402
+from datasets.face_detection import face_detector  # noqa: E402
 from datasets.face_finder import FacePoints, align_face  # noqa: E402
 from datasets.photos import list_photos, read_photo  # noqa: E402
 from models.coordinates import flip_y  # noqa: E402
 from models.landmarks import five_points  # noqa: E402
 from models.reconstruction import Reconstructor  # noqa: E402
+from models.records import AlignedFace  # noqa: E402
 from tests.benchmarks.plots import draw_curves  # noqa: E402
 from tests.benchmarks.quality import Embedder  # noqa: E402
 from tests.benchmarks.reconstructing import (  # noqa: E402
@@ -44,6 +48,7 @@ from tests.benchmarks.reconstructing import (  # noqa: E402
 from tests.benchmarks.scores import failure_rate, normalised_error, outer_eye_distance  # noqa: E402
 from util.command import run_command  # noqa: E402
 from util.files import atomic_write  # noqa: E402
+from util.readers import read_in_processes  # noqa: E402
 
 FAILURE = 0.1        # a larger landmark error is a failure
 MOST_FAILURES = 0.1  # a larger share of failures makes a weak spot
@@ -54,6 +59,10 @@ class Face(NamedTuple):
     """A photo of a face."""
     pixels: np.ndarray      # (H, W, 3) uint8 RGB
     landmarks: np.ndarray   # (68, 2) px, y down: where they truly are
+
+
+def same(face: Face, _: float) -> Face:
+    return face
 
 
 def smaller(face: Face, times: float) -> Face:
@@ -126,29 +135,48 @@ class Scores(NamedTuple):
     id: float         # nan if no face was found
 
 
-def reconstruct(face: Face, detector: FaceDetector, reconstructor: Reconstructor) -> tuple[float, np.ndarray] | None:
-    """Returns the landmark error of a photo and the upright crop with the render over it; None if no face is found."""
-    center, size = box_center(face.landmarks), np.ptp(face.landmarks, axis=0).max()
-    found = [each for each in detector.detect(face.pixels)
-             if np.linalg.norm(box_center(each.landmarks) - center) < FARTHEST * size]
-    if not found:
-        return None
-    points = FacePoints(found[0].landmarks, given=False, mesh=found[0].mesh)
-    aligned = align_face(Path(), "", "", face.pixels, points, detector if reconstructor.fitter else None)
-    result, = reconstructor([aligned], parts=("overlay",))
-    error = normalised_error(landmarks_in_photo(result), face.landmarks, outer_eye_distance(face.landmarks))
-    return float(error), np.rot90(result.overlay, aligned.turns)
+class ChangedFaces(Dataset):
+    """The faces of changed photos: first those of the first step, then those of the next one.
+
+    Item i is the changed photo's landmarks (68, 2) px, y down, and its face, or None if none is found in it.
+    faces: the unchanged photos. steps: functions that change them, with the strength. for_fit: also find what a fit
+    needs.
+    """
+
+    def __init__(self, faces: list[Face], steps: list[tuple[Callable[[Face, float], Face], float]], for_fit: bool):
+        self.faces, self.steps, self.for_fit = faces, steps, for_fit
+        self.detector = face_detector("mediapipe")
+
+    def __len__(self) -> int:
+        return len(self.faces) * len(self.steps)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, AlignedFace | None]:
+        change, strength = self.steps[index // len(self.faces)]
+        face = change(self.faces[index % len(self.faces)], strength)
+        center, size = box_center(face.landmarks), np.ptp(face.landmarks, axis=0).max()
+        for found in self.detector.detect(face.pixels):
+            if np.linalg.norm(box_center(found.landmarks) - center) < FARTHEST * size:
+                points = FacePoints(found.landmarks, given=False, mesh=found.mesh)
+                return face.landmarks, align_face(Path(), "", "", face.pixels, points,
+                                                  self.detector if self.for_fit else None)
+        return face.landmarks, None
 
 
-def score(faces: list[Face], detector: FaceDetector, reconstructor: Reconstructor, unchanged: list[np.ndarray]
-          ) -> Scores:
-    """Returns the scores of changed photos. unchanged: the embedding (128,) of each unchanged photo."""
-    results = [reconstruct(face, detector, reconstructor) for face in faces]
-    found = [number for number, result in enumerate(results) if result]
+def score(changed: list[tuple[np.ndarray, AlignedFace | None]], reconstructor: Reconstructor,
+          unchanged: list[np.ndarray], embedder: Embedder) -> Scores:
+    """Returns the scores of changed photos.
+
+    changed: see `ChangedFaces`. unchanged: the embedding (128,) of each unchanged photo.
+    """
+    found = [number for number, (_, face) in enumerate(changed) if face]
     if not found:
         return Scores(np.nan, 1.0, np.nan)
-    errors = np.array([result[0] if result else np.nan for result in results])
-    embeddings = Embedder()([results[number][1] for number in found])
+    results = reconstructor([changed[number][1] for number in found], parts=("overlay",))
+    errors = np.full(len(changed), np.nan)
+    for number, result in zip(found, results, strict=True):
+        landmarks = changed[number][0]
+        errors[number] = normalised_error(landmarks_in_photo(result), landmarks, outer_eye_distance(landmarks))
+    embeddings = embedder([np.rot90(result.overlay, result.face.turns) for result in results])
     distances = np.linalg.norm(np.subtract(embeddings, [unchanged[number] for number in found]), axis=1)
     return Scores(float(errors[found].mean()), failure_rate(errors, FAILURE), float(distances.mean()))
 
@@ -162,16 +190,19 @@ def read_faces(folder: Path, count: int) -> list[Face]:
 
 def change_scores(faces: list[Face], reconstructor: Reconstructor) -> dict[str, list[Scores]]:
     """Returns the scores of photos after each of CHANGES, by its name: of the unchanged photos, then of each step."""
-    detector = face_detector("mediapipe")
-    unchanged = Embedder()([align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0]
-                            for face in faces])
-    first = score(faces, detector, reconstructor, unchanged)
-    scores = {}
+    embedder = Embedder()
+    unchanged = embedder([align(face.pixels, flip_y(five_points(face.landmarks), face.pixels.shape[0]))[0]
+                          for face in faces])
+    steps = [(same, 0.0)] + [(change.apply, strength) for change in CHANGES for strength in change.strengths]
+    changed = iter(read_in_processes(ChangedFaces(faces, steps, reconstructor.fitter is not None), os.cpu_count()))
+
+    def scores_of_step() -> Scores:
+        return score(list(islice(changed, len(faces))), reconstructor, unchanged, embedder)
+
+    first, scores = scores_of_step(), {}
     for change in CHANGES:
         print(f"{change.name} ...", file=sys.stderr, flush=True)
-        scores[change.name] = [first] + [
-            score([change.apply(face, strength) for face in faces], detector, reconstructor, unchanged)
-            for strength in change.strengths]
+        scores[change.name] = [first, *(scores_of_step() for _ in change.strengths)]
     return scores
 
 
