@@ -174,7 +174,7 @@ class ClipReconstructor:
         """Returns the track of these rows. If expression and pose are those of the network alone, they are brought
         nearer to the landmarks of the frames, on a face with the identity of the person."""
         track = recording.track(rows)
-        if self.reconstructor.fit_iters:
+        if self.reconstructor.fitter:
             return track
         coefficients = track.coefficients.copy()
         coefficients[:, IDENTITY] = mean_identity(coefficients, track.confidence)

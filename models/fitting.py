@@ -1,7 +1,7 @@
 """Fits the 257 coefficients of a face to one photo, by the method's own losses."""
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +35,8 @@ COARSE_TRIANGLES, COARSE_FACTOR = 1500, 4
 FINE_TRIANGLES, FINE_FACTOR = 5000, 2
 # Detectors place points of the jaw less exactly than others: along the outline, and where hair and beards hide it.
 JAW_WEIGHT = 0.4
-COLOR_STEPS = 4           # of a fit of albedo and light alone
+# Steps of the short fit after a network. It finds the colours, and how shape and pose must change so that they agree.
+COLOR_FIT_STEPS = 4
 DRAWN_TRIANGLES = 20000   # of the mesh that is drawn for the recognition network
 
 
@@ -54,18 +55,13 @@ class Fitter(nn.Module):
                  weights: dict[str, float] = FIT_WEIGHTS):
         super().__init__()
         self.face_model, self.renderer, self.recognition, self.weights = face_model, renderer, recognition, weights
+        self.coarse = GaussNewton(face_model, renderer, weights, COARSE_TRIANGLES)
         self.fine = GaussNewton(face_model, renderer, weights, FINE_TRIANGLES)
         self.drawn = simplify(face_model, DRAWN_TRIANGLES) if recognition else None
-
-    @cached_property
-    def coarse(self) -> GaussNewton:
-        """The first stage. A fit of colours alone does without it."""
-        return GaussNewton(self.face_model, self.renderer, self.weights, COARSE_TRIANGLES)
 
     def forward(self, coeffs: torch.Tensor, photos: torch.Tensor, landmarks: torch.Tensor, attention: torch.Tensor,
                 iterations: int, hold_identity: bool = False) -> torch.Tensor:
         """Fitted coefficients (B, 257). It takes the same as `fit`. On a CPU, each thread fits a part of the faces."""
-        self.coarse   # noqa: B018  # is built before the threads share it
         fit = partial(self.fit, iterations=iterations, hold_identity=hold_identity)
         return in_threads(fit, coeffs, photos, landmarks, attention)
 
@@ -91,17 +87,6 @@ class Fitter(nn.Module):
             coeffs = stage(coeffs, small_photos, landmarks, landmark_weights, small_attention, steps, further_loss,
                            free.nonzero()[:, 0])
         return coeffs
-
-    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor,
-                   hold_identity: bool = False) -> torch.Tensor:
-        """Coefficients (B, 257) whose albedo and light fit the photos best; all else is that of coeffs (B, 257).
-
-        photos, attention, hold_identity: as in `fit`.
-        """
-        def fit(coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor) -> torch.Tensor:
-            return self.fine.fit_colors(coeffs, *shrink(photos, attention, FINE_FACTOR), COLOR_STEPS, hold_identity)
-
-        return in_threads(fit, coeffs, photos, attention)
 
     def identity_loss(self, photos: torch.Tensor, landmarks: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """A function from coefficients (B, 257) to the weighted identity loss (B,): 1 - cosine of the embeddings of the

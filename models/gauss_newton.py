@@ -118,23 +118,21 @@ class GaussNewton(nn.Module):
         return coeffs
 
     @torch.no_grad()
-    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor, iterations: int,
-                   hold_albedo: bool = False) -> torch.Tensor:
+    def fit_colors(self, coeffs: torch.Tensor, photos: torch.Tensor, attention: torch.Tensor, iterations: int
+                   ) -> torch.Tensor:
         """Coefficients (B, 257) with the albedo and light that fit the photos best; all else is that of `coeffs`.
 
-        It takes the same as `forward`. hold_albedo: keep the albedo too. A face of which no pixel counts keeps its
-        albedo and light.
+        It takes the same as `forward`. A face of which no pixel counts keeps its albedo and light.
         """
-        parts = [SLICES["gamma"]] if hold_albedo else [SLICES["tex"], SLICES["gamma"]]
-        jacobian = self.light_jacobian if hold_albedo else self.albedo_and_light_jacobian
-        free = torch.cat([torch.arange(part.start, part.stop) for part in parts]).to(coeffs.device)
+        free = torch.cat([torch.arange(part.start, part.stop) for part in (SLICES["tex"], SLICES["gamma"])])
+        free = free.to(coeffs.device)
         pictures, color_share = self.pictures(photos, attention)
         view = self.view(coeffs)
         areas = self.seen_areas(coeffs, view, attention.shape[-1])
         damping = coeffs.new_full((len(coeffs), 1), FIRST_DAMPING)
         colors = self.compare_colors(coeffs, view, pictures, areas, color_share)
         for _ in range(iterations):
-            hessian, gradient = self.equations(coeffs, colors, partial(jacobian, view), free)
+            hessian, gradient = self.equations(coeffs, colors, partial(self.albedo_and_light_jacobian, view), free)
             new = coeffs.clone()
             new[:, free] -= _solve(hessian, gradient, damping)
             new_colors = self.compare_colors(new, view, pictures, areas, color_share)

@@ -20,7 +20,7 @@ from models.coordinates import (
 from models.face_model import FaceModel
 from models.face_model_files import choose_face_model
 from models.face_rendering import build_face_model, render_over
-from models.fitting import FIT_WEIGHTS, Fitter
+from models.fitting import COLOR_FIT_STEPS, FIT_WEIGHTS, Fitter
 from models.landmarks import roll
 from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
@@ -40,10 +40,9 @@ NO_FILES = Origin()
 class Reconstructor:
     """Computes coefficients, meshes and pictures of aligned faces: by the network, then by a fit to each photo.
 
-    regressor: the network; None starts the fit from the mean face. fitter: fits the coefficients to the photos; None
-    makes no fit. fit_iters: number of steps of the fit of all coefficients; 0 fits albedo and light only. device: where
-    everything is computed. origin: the files of the face model and of the network, for outputs that name them.
-    find_face: finds and crops the face in a photo, see `load`.
+    regressor: the network; None starts the fit from the mean face. fitter: fits the coefficients to the photos in
+    `fit_iters` steps; None makes no fit. device: where everything is computed. origin: the files of the face model and
+    of the network, for outputs that name them. find_face: finds and crops the face in a photo, see `load`.
     """
 
     def __init__(self, face_model: FaceModel, renderer: MeshRenderer, regressor: torch.nn.Module | None,
@@ -66,9 +65,10 @@ class Reconstructor:
         name, epoch: the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth. Epoch 0 uses no network, so fit_iters
         must not be 0 then. find_face: finds the face in a photo, which only `reconstruct` needs. Usually it is a
         `datasets.face_finder.FaceFinder`; it is an argument since files in models/ do not import those of datasets/.
-        fit_iters: number of steps of the fit of all coefficients to each photo; 0 makes none. fit_color: without such a
-        fit, albedo and light are fitted to each photo. net_recog, net_recog_path: the recognition network by which the
-        fit makes the face look like the person, see `choose_recognition`; the path of None is that of train.py.
+        fit_iters: number of steps of the fit of all coefficients to each photo; 0 makes none. fit_color: if fit_iters
+        is 0, makes a fit of COLOR_FIT_STEPS steps without a recognition network. net_recog, net_recog_path: the
+        recognition network by which the fit makes the face look like the person, see `choose_recognition`; the path of
+        None is that of train.py.
         bfm_model: the file name of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone
         that the network must have; None accepts any. say: prints a remark on the camera, see `check_camera`. The other
         arguments are those of `Reconstructor` and of `build_face_model`.
@@ -91,7 +91,7 @@ class Reconstructor:
             recognition, weight = choose_recognition(net_recog, net_recog_path)
             fitter = Fitter(face_model, mesh_renderer, recognition, FIT_WEIGHTS | {"feat": weight})
         elif fit_color:
-            fitter = Fitter(face_model, mesh_renderer)
+            fitter, fit_iters = Fitter(face_model, mesh_renderer), COLOR_FIT_STEPS
         return cls(face_model, mesh_renderer, regressor, fitter, fit_iters, torch.device(device),
                    Origin(bfm_model, path), find_face)
 
@@ -133,7 +133,7 @@ class Reconstructor:
         upright_coefficients = self.coefficients(faces, self.upright_photos(faces), identity)
         coefficients = self.turned_as_in_crops(upright_coefficients, faces)
         landmarks = None
-        if self.fit_iters:   # unlike the network, the fit has placed each face exactly on the pixels that show it
+        if self.fitter:   # unlike the network, the fit has placed each face exactly on the pixels that show it
             landmarks = self.landmarks_in_crops(upright_coefficients, faces)
         return self.results(coefficients, faces, parts, landmarks)
 
@@ -209,8 +209,6 @@ class Reconstructor:
             return coefficients
         attention = np.stack([np.rot90(face.attention, face.turns) for face in faces])
         attention = torch.from_numpy(attention).to(photos)[:, None] / 255
-        if not self.fit_iters:
-            return self.fitter.fit_colors(coefficients, photos, attention, identity is not None)
         upright = [turn_points(face.landmarks, (CROP_SIZE, CROP_SIZE), face.turns) for face in faces]
         landmarks = [crop_to_projection(points, upright_trans_params(face))
                      for points, face in zip(upright, faces, strict=True)]

@@ -76,8 +76,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                        help="Fits all coefficients of each face to its photo in this many steps. 12 steps are good. "
                             "The fit starts from the network's coefficients, or with --epoch=0 from the mean face.")
     add_flag(group, "--fit_color", False,
-             "Fits the albedo and the light of each face to its photo; shape and pose are those of the network. This "
-             "takes a tenth of the time of --fit_iters, which fits albedo and light too.")
+             "Fits the colours of each face to its photo, albedo and light, and corrects shape, expression and pose of "
+             "the network where colours and landmarks of the photo contradict them. These are four steps of the fit of "
+             "--fit_iters, without a recognition network. They take a seventh of the time of 12 steps with one.")
     add_flag(group, "--same_person", False,
              "All photos show one person: they get one identity and one albedo, the means over the photos. Photos that "
              "show the face from the front and large count most. The fit keeps them fixed. Every video has one "

@@ -113,7 +113,7 @@ def test_a_fit_of_colors_keeps_shape_and_pose_and_finds_albedo_and_light(fitter,
     attention = torch.ones(2, 1, CROP_SIZE, CROP_SIZE)
     start = truth.clone()
     start[:, SLICES["tex"]] = start[:, SLICES["gamma"]] = 0
-    found = fitter.fit_colors(start, photos, attention)
+    found = fitter.fine.fit_colors(start, photos, attention, 4)
     for name in ("id", "exp", "angle", "trans"):
         assert torch.equal(split(found)[name], split(truth)[name])
     far, near = (color_loss(fitter.fine, coeffs, photos, attention) for coeffs in (start, found))
@@ -136,7 +136,7 @@ def test_the_tensors_of_a_fit_follow_its_module(face_model):
 def test_light_from_where_no_pixel_faces_stays_small(fitter, photos):
     attention = torch.zeros(2, 1, CROP_SIZE, CROP_SIZE)
     attention[..., 100:102, 110:112] = 1
-    found = fitter.fit_colors(torch.zeros(2, SIZE), photos, attention)
+    found = fitter.fine.fit_colors(torch.zeros(2, SIZE), photos, attention, 4)
     assert 0 < split(found)["gamma"].abs().max() < 1
 
 
