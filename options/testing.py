@@ -73,12 +73,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
              "Reconstructs every face that is found in a photo, largest first, as <photo>_0, <photo>_1, ... "
              "detections/ is not read. Of a video, every person gets a clip <video>_0, <video>_1, ...")
     group.add_argument("--fit_iters", type=natural, default=0,
-                       help="Fits all coefficients of each face to its photo in this many steps. 12 steps are good. "
-                            "The fit starts from the network's coefficients, or with --epoch=0 from the mean face.")
+                       help="Fits all coefficients of each face to its photo in this many steps. 8 steps are good "
+                            "after a network. With --epoch=0 the fit starts from the mean face, and 12 are good.")
     add_flag(group, "--fit_color", False,
-             "Fits the colours of each face to its photo, albedo and light, and corrects shape, expression and pose of "
-             "the network where colours and landmarks of the photo contradict them. These are four steps of the fit of "
-             "--fit_iters, without a recognition network. They take a seventh of the time of 12 steps with one.")
+             "Fits the colours of each face to its photo: albedo and light. Where colours and landmarks of the photo "
+             "contradict shape, expression and pose of the network, these are corrected. It is a fit of four steps "
+             "without a recognition network, and takes a fourth of the time of --fit_iters=8.")
     add_flag(group, "--same_person", False,
              "All photos show one person: they get one identity and one albedo, the means over the photos. Photos that "
              "show the face from the front and large count most. The fit keeps them fixed. Every video has one "

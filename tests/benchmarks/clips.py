@@ -1,6 +1,6 @@
 """Measures how exactly the motion of rendered heads is found in videos.
 
-    python tests/benchmarks/clips.py [--heads 16] [--fit_iters 12] [--out FOLDER]
+    python tests/benchmarks/clips.py [--heads 16] [--fit_color] [--out FOLDER]
 
 Renders clips of heads that turn and open their mouths. Identity, light and skin are random; every second head moves two
 further shapes of ARKit. Runs test.py on the clips and prints the mean errors of the yaw, and of the weight of jawOpen.
@@ -67,7 +67,7 @@ def render(model: FaceModel, renderer: MeshRenderer, coefficients: torch.Tensor)
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--heads", type=int, default=16, help="number of clips")
-    parser.add_argument("--fit_iters", type=int, default=0, help="steps of the fit; 0: the network alone")
+    parser.add_argument("--fit_color", action="store_true", help="the short fit after the network")
     parser.add_argument("--out", type=Path, help="folder that keeps the clips and their results")
     options = parser.parse_args()
     model = FaceModel(load_face_model_data(ROOT / "BFM", "photo_face_model.npz"))
@@ -84,7 +84,7 @@ def main():
                 write_video(out / "clips" / f"{len(motions):03}.mp4", size,
                             ((number / RATE, frame) for number, frame in enumerate(frames)), RATE)
                 motions.append((jaw, coefficients[:, YAW].numpy()))
-        reconstruct_folder(parse(["--name=photo_face", "--epoch=20", f"--fit_iters={options.fit_iters}",
+        reconstruct_folder(parse(["--name=photo_face", "--epoch=20", *["--fit_color"] * options.fit_color,
                                   f"--img_folder={out / 'clips'}", f"--results_dir={out / 'results'}"]))
         errors = []
         for number, (jaw, yaw) in enumerate(motions):

@@ -120,7 +120,7 @@ def steps(folder: Path, dry: bool) -> Iterator[Step]:
           "--device=cuda --sizes 224 512 1024 --batches 1 8 32 --seconds 0.3").split()], table_rows)
 
     device = ["--gpu_ids=-1", "--num_threads=0"] if dry else [f"--num_threads={CORES}"]
-    for name, count, more in (("network", 512, []), ("fit", 128, ["--fit_iters=40"])):
+    for name, count, more in (("network", 512, []), ("fit", 128, ["--fit_iters=8"])):
         photos = copy_photos(folder / f"photos_{name}", 1 if dry else count)
         yield Step(f"test.py, {name}", 100, [
             "test.py", "--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}",

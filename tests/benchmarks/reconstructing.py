@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser):
     group.add_argument("--name", default="photo_face", help="the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth")
     group.add_argument("--epoch", default="20", help="0 uses no network; give --fit_iters then")
     group.add_argument("--fit_iters", type=int, default=0, help="steps of the fit of all coefficients to each photo")
+    group.add_argument("--fit_color", action="store_true", help="the short fit after the network")
     group.add_argument("--bfm_model", help="file name of the face model; by default that of the network")
     group.add_argument("--bfm_folder", type=Path, default=REPOSITORY / "BFM", help="folder of the face models")
     group.add_argument("--checkpoints_dir", type=Path, default=REPOSITORY / "checkpoints", help="folder of checkpoints")
@@ -41,7 +42,7 @@ def load_reconstructor(options: argparse.Namespace) -> Reconstructor:
     if options.epoch == "0" and not options.fit_iters:
         raise InputError("--epoch=0 uses no network: give --fit_iters=12 too, which fits the mean face to each photo")
     return Reconstructor.load(options.name, options.epoch, choose_device(options.gpu_ids), FaceFinder(),
-                              fit_iters=options.fit_iters, bfm_model=options.bfm_model,
+                              fit_iters=options.fit_iters, fit_color=options.fit_color, bfm_model=options.bfm_model,
                               bfm_folder=options.bfm_folder, checkpoints_dir=options.checkpoints_dir)
 
 

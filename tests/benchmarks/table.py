@@ -76,15 +76,18 @@ def cell(values: np.ndarray) -> dict[str, float]:
             "count": len(values)}
 
 
-def methods(networks: list[tuple[str, str]], fit_iters: int) -> dict[str, list[str]]:
-    """Returns the options of test.py for each method, by its name. networks: name and epoch of each checkpoint."""
+def methods(networks: list[tuple[str, str]], after_network: int, alone: int) -> dict[str, list[str]]:
+    """Returns the options of test.py for each method, by its name.
+
+    networks: name and epoch of each checkpoint. after_network, alone: steps of the fits.
+    """
     found = {}
     for name, epoch in networks:
         title = name if [name for name, _ in networks].count(name) == 1 else f"{name}, epoch {epoch}"
         found[f"`{title}`"] = network = [f"--name={name}", f"--epoch={epoch}"]
-        for fit in ("--fit_color", f"--fit_iters={fit_iters}"):
+        for fit in ("--fit_color", f"--fit_iters={after_network}"):
             found[f"`{title}` with `{fit}`"] = [*network, fit]
-    fit = ["--epoch=0", f"--fit_iters={fit_iters}"]
+    fit = ["--epoch=0", f"--fit_iters={alone}"]
     return found | {FIT: fit, FREE_FIT: [*fit, "--bfm_model=open_face_model.npz"]}
 
 
@@ -245,7 +248,7 @@ def make_table(options: argparse.Namespace) -> int:
     """Measures and writes everything. Returns the exit status."""
     networks = [(name, epoch or "latest") for name, _, epoch in (each.partition(":") for each in options.networks)]
     origin = about(networks, options.checkpoints_dir)
-    chosen = methods(networks, options.fit_iters)
+    chosen = methods(networks, *options.fit_iters)
     more = [f"--checkpoints_dir={options.checkpoints_dir.resolve()}"]
     alone = {name: load([*each, *more]) for name, each in chosen.items()
              if not any(option.startswith("--fit") for option in each)}
@@ -260,10 +263,9 @@ def make_table(options: argparse.Namespace) -> int:
     for folder in annotated:
         sections.append((f"{folder.name} in the way of 300-W", list(rows_of_300w(folder, alone))))
         sections.append((f"Landmarks that the detectors find in {folder.name}", list(rows_of_detectors(folder))))
-    sections.append(("Shapes of rendered faces", list(rows_of_shapes(options.faces, options.fit_iters))))
+    sections.append(("Shapes of rendered faces", list(rows_of_shapes(options.faces, options.fit_iters[1]))))
     if ict_model:
-        shapes = {name: [*each, *more] for name, each in chosen.items()
-                  if name.startswith(first) and "--fit_color" not in each}   # colours do not change shapes
+        shapes = {name: [*each, *more] for name, each in chosen.items() if name.startswith(first)}
         sections.append(("Shapes of heads of ICT-FaceKit", list(rows_of_ict(ict_model, options.heads, shapes))))
     texts = [(title, markdown(rows)) for title, rows in sections]
     if annotated:
@@ -289,7 +291,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", default=["photo_face:20", "open_face:20"], metavar="NAME:EPOCH",
                         help="checkpoints <checkpoints_dir>/<name>/epoch_<epoch>.pth, side by side")
     parser.add_argument("--checkpoints_dir", type=Path, default=ROOT / "checkpoints", help="folder of checkpoints")
-    parser.add_argument("--fit_iters", type=int, default=12, help="steps of the fits")
+    parser.add_argument("--fit_iters", type=int, nargs=2, default=(8, 12), metavar=("AFTER_NETWORK", "ALONE"),
+                        help="steps of the fits after a network, and without one")
     parser.add_argument("--ict", type=Path, metavar="DIR", help="the folder of ICT-FaceKit, see ict.py")
     parser.add_argument("--heads", type=int, default=40, help="number of random heads of ICT-FaceKit")
     parser.add_argument("--worse", type=int, default=20, help="number of photos that are made worse")

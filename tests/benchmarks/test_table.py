@@ -24,9 +24,9 @@ def test_the_interval_of_a_mean_is_about_four_standard_errors_wide():
 
 
 def test_two_checkpoints_stand_side_by_side():
-    columns = table.methods([("a", "20"), ("b", "5"), ("b", "6")], 12)
+    columns = table.methods([("a", "20"), ("b", "5"), ("b", "6")], 8, 12)
     assert list(columns) == [f"`{network}`{fit}" for network in ("a", "b, epoch 5", "b, epoch 6")
-                             for fit in ("", " with `--fit_color`", " with `--fit_iters=12`")] + [
+                             for fit in ("", " with `--fit_color`", " with `--fit_iters=8`")] + [
                                  "fit alone", "fit alone, open face model"]
     row = table.Row("error", "%", "3 photos", {"`a`": table.cell(np.array([1.0, 1, 1])), "fit alone": {"mean": 2.0}})
     other = row._replace(cells={"`b, epoch 5`": {"mean": 3.0}})
@@ -50,14 +50,14 @@ def test_the_table_of_a_photo(tmp_path, capsys, monkeypatch):
     pixels = np.asarray(Image.fromarray(read_photo(EXAMPLES / "astronaut.png")).resize((256, 256)))
     Image.fromarray(pixels).save(folder / "a.png")
     np.savetxt(folder / "landmarks" / "a.txt", landmarks_found(pixels)[0])
-    command = [str(folder), f"--out={tmp_path / 'out'}", "--fit_iters=1", "--faces=1", "--networks", "photo_face:20"]
+    command = [str(folder), f"--out={tmp_path / 'out'}", "--fit_iters", "1", "1", "--faces=1", "--networks", "photo_face:20"]
     assert table.main(command) == 0
     text, content = (tmp_path / "out.md").read_text(), json.loads((tmp_path / "out.json").read_text())
     assert text in capsys.readouterr().out
     checksum = hashlib.sha256((ROOT / "checkpoints" / "photo_face" / "epoch_20.pth").read_bytes()).hexdigest()
     assert content["checkpoints_sha256"] == {"photo_face:20": checksum} and checksum in text
     rows = {row["measure"].split(":")[0]: row["cells"] for row in reversed(content["rows"])}
-    columns = list(table.methods([("photo_face", "20")], 1))
+    columns = list(table.methods([("photo_face", "20")], 1, 1))
     for name in ("landmark error", "photos with a landmark error above 8%", "colour error", "seconds per photo, all "
                  "files written, start included"):
         assert list(rows[name]) == columns
