@@ -50,7 +50,8 @@ def test_the_table_of_a_photo(tmp_path, capsys, monkeypatch):
     pixels = np.asarray(Image.fromarray(read_photo(EXAMPLES / "astronaut.png")).resize((256, 256)))
     Image.fromarray(pixels).save(folder / "a.png")
     np.savetxt(folder / "landmarks" / "a.txt", landmarks_found(pixels)[0])
-    command = [str(folder), f"--out={tmp_path / 'out'}", "--fit_iters", "1", "1", "--faces=1", "--networks", "photo_face:20"]
+    command = [str(folder), f"--out={tmp_path / 'out'}", "--faces=1", "--fit_iters", "1", "1", "--networks",
+               "photo_face:20"]
     assert table.main(command) == 0
     text, content = (tmp_path / "out.md").read_text(), json.loads((tmp_path / "out.json").read_text())
     assert text in capsys.readouterr().out
