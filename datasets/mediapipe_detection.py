@@ -35,6 +35,10 @@ from util.files import InputError
 # whole of the first and the second copy fits into one picture of the network, with a border of repeated pixels round
 # it. So the network also finds a face that fills the photo.
 _COPY, _SMALL_COPY, _LARGE_COPY, _LARGEST_COPY = 128, 64, 384, 1024
+# Copies that are searched one after the other until faces are found, each with the number of quarters by which it is
+# turned anticlockwise. The searches for large faces together take a fifth of the time of all.
+_LARGE_FACES = [(_COPY, 0), (_SMALL_COPY, 0), (_COPY, 1), (_COPY, 3), (_COPY, 2), (_LARGE_COPY, 0)]
+_SMALL_FACES = [(_LARGEST_COPY, 0), (_LARGE_COPY, 1), (_LARGE_COPY, 3), (_LARGE_COPY, 2)]
 _OVERLAP = 64        # px, of the parts in which a larger copy is searched
 _LEAST_SCORE = 0.5   # of a face
 # A face with a lower score may stand in another direction than it seems to: all four are tried. This can be spared if
@@ -105,13 +109,12 @@ class MediapipeDetector:
             faces = self._faces(copies, places)
             if faces:
                 return faces
-        searches = [(_COPY, 0), (_SMALL_COPY, 0), (_COPY, 1), (_COPY, 3), (_COPY, 2), (_LARGE_COPY, 0),
-                    (_LARGEST_COPY, 0), (_LARGE_COPY, 1), (_LARGE_COPY, 3), (_LARGE_COPY, 2)]
-        for size, turns in searches:
-            faces = self._faces(copies, _search(copies, size, turns))
-            if faces:
-                return faces
-        return []
+        return self._first_found(copies, _LARGE_FACES + _SMALL_FACES)
+
+    def detect_large(self, photo: np.ndarray) -> list[FoundFace]:
+        """The same as `detect` for faces that are wider than about a twentieth of the photo, or a seventh if they do
+        not stand upright. Where there is none, this takes a fifth of the time."""
+        return self._first_found(_Copies(photo), _LARGE_FACES)
 
     def detect_quickly(self, photo: np.ndarray) -> list[FoundFace]:
         """The upright faces that are wider than about a twentieth of a photo (H, W, 3) uint8 RGB. The first one has the
@@ -136,6 +139,11 @@ class MediapipeDetector:
         copies = _Copies(photo)
         mesh = _mesh_of_face(copies, _Place(center, scale * _MEAN_SIZE, math.atan2(*matrix[::-1, 0])))
         return _face(copies, mesh, mesh.presence)
+
+    def _first_found(self, photo: _Copies, searches: list[tuple[int, int]]) -> list[FoundFace]:
+        """The faces of the first search that finds some."""
+        found = (self._faces(photo, _search(photo, size, turns)) for size, turns in searches)
+        return next(filter(None, found), [])
 
     def _faces(self, photo: _Copies, places: list[_Place]) -> list[FoundFace]:
         """The faces at these places, without places that show no face or the same face again. Sorted by the area

@@ -112,6 +112,17 @@ def test_finds_a_small_face_in_a_large_photo(detector):
     np.testing.assert_allclose(five_points(face.landmarks), points, atol=0.08 * eye_distance(points))
 
 
+def test_large_faces_are_found_in_every_direction_without_the_search_for_small_ones(mediapipe):
+    large = read_photo(EXAMPLES / "astronaut.png")
+    for turns in range(4):
+        photo = np.ascontiguousarray(np.rot90(large, turns))
+        (face,), (expected,) = mediapipe.detect_large(photo), mediapipe.detect(photo)
+        assert np.array_equal(face.landmarks, expected.landmarks)
+    photo = np.full((1000, 1000, 3), 90, np.uint8)
+    photo[400:528, 400:528] = Image.fromarray(large).resize((128, 128))
+    assert mediapipe.detect_large(photo) == [] and len(mediapipe.detect(photo)) == 1
+
+
 def test_finds_the_smallest_faces_beside_a_large_one(mediapipe):
     """The smallest ones are 24 px wide."""
     photo = np.full((700, 1000, 3), 90, np.uint8)
