@@ -34,8 +34,8 @@ _SEARCH_THOROUGHLY_EVERY = 60   # the same for searches that also find small and
 # For so many frames after a face is lost, every frame is searched for it, and then, for so many, every third one.
 _SEARCH_LOST, _SEARCH_LOST_LONG = 5, 100
 # A cut changes the small grey copy of the frame at once by so much on average, of 255, and by this factor more than the
-# frames before have changed.
-_COPY, _CUT, _CUT_FACTOR = (32, 18), 24, 4
+# frames before have changed. A smaller sudden change may be a cut, too: the faces that are followed are then looked at.
+_COPY, _CUT, _PERHAPS_CUT, _CUT_FACTOR = (32, 18), 24, 8, 4
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ class FaceFollower:
         self.cuts.changes.extend(state["changes"].tolist())
 
     def _follow(self, photo: np.ndarray, track: _Track) -> FoundFace | None:
-        """Returns the face of a track that was seen in the frame before. None if it is lost."""
+        """Returns the face of a track that was seen in the frame before. None if it is lost, or if there is the face of
+        another person now, as after a cut."""
         try:
             face = self.detector.face_at(photo, track.five + track.velocity)
         except InputError:   # it has left the frame
@@ -128,7 +129,11 @@ class FaceFollower:
         center, size = _place(face)
         moved = math.dist(center, track.center + track.velocity) / track.size
         resized = max(size / track.size, track.size / size)
-        return face if face.score >= _LEAST_PRESENCE and moved < _MOST_MOVED and resized < _MOST_RESIZED else None
+        if face.score < _LEAST_PRESENCE or moved >= _MOST_MOVED or resized >= _MOST_RESIZED:
+            return None
+        if self.cuts.perhaps and _difference(track, self.embed(photo, face.landmarks)) > _SAME:
+            return None
+        return face
 
     def _separate(self, photo: np.ndarray, faces: dict[int, FoundFace]):
         """Leave only one of two tracks that have come to follow the same face: the one that resembles it more."""
@@ -217,7 +222,7 @@ class FaceFollower:
         center, size = _place(face)
         frames = self.frame - track.seen
         moved = math.dist(center, track.center + min(frames, 5) * track.velocity) / track.size
-        near = frames <= 30 and self.cuts.last < track.seen and moved < 1 + 0.05 * frames
+        near = frames <= 30 and not self.cuts.perhaps and self.cuts.last < track.seen and moved < 1 + 0.05 * frames
         return _SAME - _MAYBE_SAME if near else 0
 
     def _update(self, photo: np.ndarray, track: _Track, face: FoundFace, continues: bool):
@@ -243,13 +248,15 @@ class CutDetector:
         self.copy: np.ndarray | None = None   # of the frame before
         self.changes = deque([0.0], maxlen=5)
         self.frame = self.last = -1   # the number of the frame, and of the last one that has started a scene
+        self.perhaps = False          # whether the frame may start a scene
 
     def __call__(self, photo: np.ndarray) -> bool:
         """Returns whether a frame (H, W, 3) uint8 RGB shows another scene than the one before."""
         self.frame += 1
         copy = cv2.resize(photo, _COPY, interpolation=cv2.INTER_AREA).mean(2)
         change = 0.0 if self.copy is None else float(np.abs(copy - self.copy).mean())
-        is_cut = change > max(_CUT, _CUT_FACTOR * float(np.median(self.changes)))
+        sudden = _CUT_FACTOR * float(np.median(self.changes))
+        self.perhaps, is_cut = change > max(_PERHAPS_CUT, sudden), change > max(_CUT, sudden)
         self.changes.append(change)
         self.copy = copy
         if is_cut:

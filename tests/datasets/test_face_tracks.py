@@ -55,6 +55,16 @@ def test_a_moving_face_is_followed_through_an_occlusion_and_a_cut(heads, embed):
     assert np.abs(found[5][0].landmarks - expected).max() < 1.5
 
 
+def test_another_person_in_the_same_place_is_noticed(heads, embed):
+    """After a cut that changes too little of the frame to be seen by its pixels alone."""
+    woman, man = ([scene((head, 250, 60))] * 4 for head in heads)
+    follower = FaceFollower(False, embed)
+    found = follow(follower, woman + man + woman)
+    assert follower.cuts.last == -1
+    assert [[(face.track, face.starts) for face in faces] for faces in found] == [
+        [(number, start)] for number in (0, 1, 0) for start in (True, False, False, False)]
+
+
 def test_two_people_who_cross_keep_their_names(heads, embed):
     woman, man = heads
     steps = np.linspace(0, 1, 24)
