@@ -351,7 +351,8 @@ def write_left_out(left_out: dict[Path, str], root: Path, results_folder: Path, 
         path = photo.relative_to(root)
         old = old_results(results_folder, path.with_suffix(""), start, all_faces)
         if old:
-            reason += f"; results of an earlier run are still there: {', '.join(file.name for file in old)}"
+            names = ", ".join(file.relative_to(results_folder).as_posix() for file in old)
+            reason += f"; results of an earlier run are still there: {names}"
         reasons[str(path)] = reason
     if reasons:
         write_lines(results_folder / SKIPPED, [f"{path}: {reason}" for path, reason in reasons.items()])

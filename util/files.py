@@ -22,6 +22,7 @@ def atomic_write(path):
 
     Yields a temporary path in the same folder and with the same suffix, since some writers choose the format by the
     suffix. The temporary file replaces `path` when the block ends. It is deleted when the block raises an error.
+    Errors of writing the temporary file are raised as OSError that names `path`.
 
     >>> with atomic_write("result.png") as temporary:
     ...     image.save(temporary)
@@ -31,6 +32,11 @@ def atomic_write(path):
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        # The error of a full disk names no file, and others name the temporary file, which the user does not know.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

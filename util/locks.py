@@ -30,8 +30,11 @@ def lock_folder(folder: Path) -> Iterator[str]:
                 return
             if _is_at(file, path):   # the process that had the lock before has not just deleted the file
                 break
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError as error:   # of a full disk, which names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
         try:
             yield ""
         finally:

@@ -58,7 +58,8 @@ def test_a_tree_keeps_its_paths_and_old_results_of_a_photo_that_fails_are_named(
     assert f"another test.py writes to {results} at the same time" in capsys.readouterr().err
     line, = (results / "skipped.txt").read_text().splitlines()
     assert line.startswith("clipB/frames/1.jpg: ")
-    assert line.endswith("; results of an earlier run are still there: 1.mat, 1.obj, 1.png")
+    assert line.endswith("; results of an earlier run are still there: clipB/frames/1.mat, clipB/frames/1.obj, "
+                         "clipB/frames/1.png")
 
 
 def test_results_beside_photos_are_refused_before_anything_is_written(photos):
