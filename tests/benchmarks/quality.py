@@ -10,7 +10,8 @@ Prints how many photos were reconstructed, the seconds per photo, and mean, medi
   id      distance between dlib's face embeddings of crop and render (up to 0.6, dlib takes them for the same person)
   nme     distance between found and annotated landmarks, mean of the 68, divided by that of the outer eye corners
 With --tones it also prints the means for the thirds of the photos with the darkest, medium and lightest skin. The skin
-tone is that of the albedo which a fit of the open face model to each photo finds.
+tone is that of the albedo which a fit of the open face model to each photo finds. Grey photos do not tell it, and are
+in none of the thirds.
 """
 import argparse
 import hashlib
@@ -36,6 +37,7 @@ from datasets.photos import list_photos  # noqa: E402
 from models.coordinates import CROP_SIZE, flip_y, photo_to_crop  # noqa: E402
 from models.face_model import FaceModel  # noqa: E402
 from models.face_model_files import load_face_model_data  # noqa: E402
+from models.face_rendering import is_grey  # noqa: E402
 from models.landmarks import OUTER_EYE_CORNERS, five_points  # noqa: E402
 from tests.benchmarks.reconstructing import annotated_landmarks  # noqa: E402
 from tests.helpers import color_error, crop_and_overlay  # noqa: E402
@@ -131,10 +133,13 @@ def measure(source: Path, photos: list[Path], results: Path, options: list[str],
 
 def tones(results: Path, photos: list[Path]) -> dict[Path, str]:
     """Returns for each photo in which third of them, of TONES, its skin is. They are sorted by the individual typology
-    angle of the fitted albedo, which is larger for lighter skin.
+    angle of the fitted albedo, which is larger for lighter skin. Grey photos, which do not tell it, are left out.
 
     results: folder of the results of test.py with TONE_FIT for these photos.
     """
+    crops = np.stack([crop_and_overlay(results / f"{photo.stem}.png")[0] for photo in photos])
+    grey = is_grey(torch.from_numpy(crops).permute(0, 3, 1, 2) / 255).ravel()
+    photos = [photo for photo, without_color in zip(photos, grey, strict=True) if not without_color]
     model = FaceModel(load_face_model_data(ROOT / "BFM", "open_face_model.npz"))
     tex = np.concatenate([loadmat(results / f"{photo.stem}.mat")["tex"] for photo in photos])
     skin = model.albedo(torch.from_numpy(tex))[:, model.skin_mask > 0].mean(1).clamp(0, 1)
@@ -163,7 +168,7 @@ def main() -> int:
               f"max {values.max():.4f}")
         if arguments.tones:
             for tone in TONES:
-                of_tone = values[[tone_of[photo] == tone for photo in done]]
+                of_tone = values[[tone_of.get(photo) == tone for photo in done]]
                 print(f"       {tone} {of_tone.mean():.4f} ({len(of_tone)} photos)")
     return 0
 

@@ -1,10 +1,12 @@
 """The table of all numbers, for one photo, and the parts that it is made of."""
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from datasets.face_detection import landmarks_found
 from datasets.photos import read_photo
@@ -33,6 +35,18 @@ def test_two_checkpoints_stand_side_by_side():
     lines = table.markdown([row, other]).splitlines()
     assert lines == ["| | `a` | fit alone | `b, epoch 5` |", "| --- | --- | --- | --- |",
                      "| error; 3 photos | 1.00 (1.00 to 1.00) % | 2.00 % |  |", "| error; 3 photos |  |  | 3.00 % |"]
+
+
+def test_a_grey_photo_is_in_none_of_the_thirds_by_skin_tone(tmp_path):
+    colors = np.random.default_rng(0).integers(0, 255, (224, 672, 3), np.uint8)
+    for name, brightness in (("grey", 0), ("dark", -2), ("medium", 0), ("light", 2)):
+        panel = colors if name != "grey" else np.repeat(colors[:, :, :1], 3, 2)
+        Image.fromarray(panel).save(tmp_path / f"{name}.png")
+        tex = np.zeros((1, 80), np.float32)
+        tex[0, 0] = brightness   # the first component makes the skin lighter
+        savemat(tmp_path / f"{name}.mat", {"tex": tex})
+    photos = [Path(f"{name}.jpg") for name in ("light", "grey", "medium", "dark")]
+    assert quality.tones(tmp_path, photos) == {Path(f"{name}.jpg"): name for name in ("light", "medium", "dark")}
 
 
 def reconstruct_here(photos, results, options):
