@@ -59,13 +59,17 @@ def read_numbers(path: Path) -> StoredNumbers:
             content = {name: file[name] for name in (*shapes, "face_model", "checkpoint_sha256", "photo")}
     except FileNotFoundError as error:
         raise InputError(f"the file of coefficients {path} does not exist") from error
+    except ValueError as error:   # NumPy's message says how to load an unsafe file
+        raise InputError(f"{path} is no .npz file that --save=coeffs has written, or it is broken") from error
     except Exception as error:   # for a broken file, exceptions of many kinds
         raise InputError(f"{path} is no complete file of coefficients, as --save=coeffs writes it: {error}") from error
     for name, shape in shapes.items():
         values = content[name]
-        if values.shape != shape or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-            raise InputError(f"{path}: {name} must be finite numbers of the shape {shape}, not {values.dtype} of the "
-                             f"shape {values.shape}")
+        if values.shape != shape or values.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {name} must be numbers of the shape {shape}, not {values.dtype} of the shape "
+                             f"{values.shape}")
+        if not np.isfinite(values).all():
+            raise InputError(f"{path}: {name} has a number that is infinite or nan")
     coefficients = np.concatenate([content[name] for name in SLICES]).astype(np.float32)
     return StoredNumbers(path, coefficients, content["trans_params"].astype(float), int(content["turns"]),
                          float(content["focal"]), float(content["camera_d"]), content["landmarks"],

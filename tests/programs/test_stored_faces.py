@@ -92,8 +92,9 @@ def test_files_that_cannot_be_used_are_named_and_the_others_drawn(stored, tmp_pa
                f"--results_dir={tmp_path / 'out'}") == 1
     reasons = dict(line.split(": ", 1) for line in (tmp_path / "out" / "skipped.txt").read_text().splitlines())
     assert reasons.keys() == {f"{name}.npz" for name in names[1:]}
-    for name, reason in (("other_model", "face_model other.mat"), ("nan", "exp must be finite numbers"),
-                         ("short", "id must be"), ("missing", "does not exist")):
+    for name, reason in (("other_model", "face_model other.mat"), ("nan", "exp has a number that is infinite or nan"),
+                         ("short", "id must be"), ("part", "exp"), ("text", "no .npz file"),
+                         ("missing", "does not exist")):
         assert reason in reasons[f"{name}.npz"]
     assert (tmp_path / "out" / "good.obj").exists()
     with pytest.raises(InputError, match="could overwrite"):
