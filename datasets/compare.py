@@ -238,14 +238,14 @@ def table(comparison: dict) -> str:
     lines = []
     for side in "AB":
         about = comparison[side]
-        files = f"{about['files']} file{'s' * (about['files'] > 1)}"
-        lines.append(f"{side}: {about['path']}: {about['frames']} frames in {files}, {about['frames_without_face']} of "
-                     "them without a face")
+        frames, files = (f"{about[name]} {name.removesuffix('s') if about[name] == 1 else name}"
+                         for name in ("frames", "files"))
+        lines.append(f"{side}: {about['path']}: {frames} in {files}, {about['frames_without_face']} without a face")
         for origin in about["origins"]:
             lines.append(f"   face model {origin['face_model']}, SHA-256 of the checkpoint "
                          f"{origin['checkpoint_sha256'] or 'none'}")
         if missing := about["without_counterpart"]:
-            lines.append(f"   {len(missing)} files have no counterpart: {', '.join(missing[:5])}"
+            lines.append(f"   {len(missing)} without a counterpart: {', '.join(missing[:5])}"
                          + ", ..." * (len(missing) > 5))
     lines += [f"frames in which both show a face: {comparison['frames_compared']}", ""]
     width = max(map(len, METRICS))

@@ -55,7 +55,7 @@ def test_two_videos_by_their_raw_numbers(tmp_path, capsys):
     assert len(result["remarks"]) == 3
     assert all(word in " ".join(result["remarks"]) for word in ("the first 6", "B has 30.00", "65 frames"))
     shown = capsys.readouterr().out
-    assert all(name in shown for name in METRICS) and "7 frames in 1 file, 1 of them without a face" in shown
+    assert all(name in shown for name in METRICS) and "7 frames in 1 file, 1 without a face" in shown
 
 
 def test_folders_are_compared_by_names_and_weighted_by_frames(tmp_path, capsys):
