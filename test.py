@@ -1,6 +1,7 @@
 """Reconstructs the 3D faces in photos.
 
     python test.py --name=photo_face --epoch=20 --img_folder=DIR    with the network checkpoints/photo_face/epoch_20.pth
+    python test.py --name=photo_face --epoch=20 --fit_color --img_folder=DIR  its faces corrected by a short fit
     python test.py --epoch=0 --fit_iters=12 --img_folder=DIR        without a network, by a fit to each photo
     python test.py --name=M --epoch=20 --gpu_ids=0,1 --img_folder=DIR         two GPUs of this machine share the photos
     torchrun --nproc_per_node=4 test.py --name=M --epoch=20 --img_folder=DIR  four processes share the photos

@@ -74,7 +74,7 @@ class Augmentation:
     def __post_init__(self):
         unknown = set(self.preprocess.split("_")) - set(STEPS)
         if unknown and self.preprocess != "none":
-            raise InputError(f"preprocess is '{self.preprocess}': give {', '.join(STEPS)} or some of them joined by _, "
+            raise InputError(f"--preprocess={self.preprocess}: give {', '.join(STEPS)} or some of them joined by _, "
                              "or none")
 
     def draw(self, rng: np.random.Generator) -> AffineMap:

@@ -52,7 +52,7 @@ class FrozenLandmarkDetector:
         self.mean_face = read_mean_face(folder / MEAN_FACE)
         if importlib.util.find_spec("tensorflow") is None:
             raise InputError(f"the landmark detector {self.graph} needs TensorFlow: pip install tensorflow, or rename "
-                             "the file, then dlib finds the landmarks")
+                             "the file, so that the detector of --detector finds the landmarks")
 
     def predict_landmarks(self, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
         """The 68 landmarks of the face at five known points.

@@ -122,7 +122,8 @@ class GaussNewton(nn.Module):
                    ) -> torch.Tensor:
         """Coefficients (B, 257) with the albedo and light that fit the photos best; all else is that of `coeffs`.
 
-        It takes the same as `forward`. A face of which no pixel counts keeps its albedo and light.
+        coeffs, photos, attention, iterations: as in `forward`. A face of which no pixel counts keeps its albedo and
+        light.
         """
         free = torch.cat([torch.arange(part.start, part.stop) for part in (SLICES["tex"], SLICES["gamma"])])
         free = free.to(coeffs.device)

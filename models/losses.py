@@ -21,7 +21,8 @@ def pixel_distance(render: torch.Tensor, photo: torch.Tensor) -> torch.Tensor:
 
 
 def color_loss(render: torch.Tensor, photo: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean colour distance of two images (B, 3, H, W) RGB 0..1 over the pixels of all images together.
+    """The published colour loss: mean colour distance of two images (B, 3, H, W) RGB 0..1 over the pixels of all images
+    together. `Objective.color_norm_loss` computes it for photos that several processes share.
 
     mask: (B, 1, H, W) 0..1, how much a pixel counts; it gets no gradient. Returns 0 for an empty mask.
     """

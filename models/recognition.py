@@ -146,7 +146,7 @@ def _load_arcface(net_recog: str, path: Path) -> arcface.IResNet:
     """ArcFace's network of that name with the weights in the file. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{assets.RECOGNITION.missing(path)}; or use dlib's network, which needs no download "
-                         "(--net_recog=dlib), or train without the identity loss (--w_feat=0)")
+                         "(--net_recog=dlib), or none: --w_feat=0 for train.py, --net_recog=none for test.py")
     state = load_weights(path, "recognition network")
     found = arcface.name_of(state)
     if found != net_recog:

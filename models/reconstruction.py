@@ -62,17 +62,17 @@ class Reconstructor:
              say: Callable[[str], None] = warnings.warn) -> "Reconstructor":
         """Returns a reconstructor with the network of a checkpoint and the face model that belongs to it.
 
-        name, epoch: the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth. Epoch 0 uses no network, so fit_iters
-        must not be 0 then. find_face: finds the face in a photo, which only `reconstruct` needs. Usually it is a
-        `datasets.face_finder.FaceFinder`; it is an argument since files in models/ do not import those of datasets/.
-        fit_iters: number of steps of the fit of all coefficients to each photo; 0 makes none. fit_color: if fit_iters
-        is 0, makes a fit of COLOR_FIT_STEPS steps without a recognition network. net_recog, net_recog_path: the
-        recognition network by which the fit makes the face look like the person, see `choose_recognition`; the path of
-        None is that of train.py.
-        bfm_model: the file name of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone
-        that the network must have; None accepts any. say: prints a remark on the camera, see `check_camera`. The other
-        arguments are those of `Reconstructor` and of `build_face_model`.
-        Raises InputError if a file is missing, is broken or does not fit to the others.
+        name, epoch: the checkpoint <checkpoints_dir>/<name>/epoch_<epoch>.pth. Epoch 0 uses no network: the fit then
+        starts from the mean face, and without a fit every face is the mean face. find_face: finds the face in a photo,
+        which only `reconstruct` needs. Usually it is a `datasets.face_finder.FaceFinder`; it is an argument since files
+        in models/ do not import those of datasets/. fit_iters: number of steps of the fit of all coefficients to each
+        photo; 0 makes none. fit_color: if fit_iters is 0, makes a fit of COLOR_FIT_STEPS steps without a recognition
+        network. net_recog, net_recog_path: the recognition network by which the fit makes the face look like the
+        person, see `choose_recognition`; the path of None is the usual one in checkpoints_dir. bfm_model: the file name
+        of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone that the network must
+        have; None accepts any. say: prints a remark on the camera, see `check_camera`. The other arguments are those of
+        `Reconstructor` and of `build_face_model`.
+        Raises InputError if a file is missing, is broken or does not fit the others.
         """
         path = regressor = trained_face_model = None
         if str(epoch) != "0":
@@ -216,7 +216,7 @@ class Reconstructor:
             angle_z = SLICES["angle"].stop - 1
             coefficients[:, angle_z] = torch.tensor([roll(points) for points in upright]).to(coefficients)
         return self.fitter(coefficients, photos, torch.from_numpy(np.stack(landmarks)).to(photos), attention,
-                           self.fit_iters, identity is not None)
+                           self.fit_iters, hold_identity=identity is not None)
 
 
 def upright_trans_params(face: AlignedFace) -> np.ndarray:

@@ -64,7 +64,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_flag(group, "--recursive", False,
              "Takes the photos in all folders inside img_folder too. Results keep the path of each photo relative to "
              "img_folder. Left out are hidden folders, folders of results, and folders named detections, landmarks, "
-             "mask or vis, which belong to the photos beside them.")
+             "dense, mask or vis, which belong to the photos beside them.")
     group.add_argument("--results_dir", type=path, default=None,
                        help="The folder of the results. Without this option it is "
                             "checkpoints_dir/<name>/results/<folder>/epoch_<epoch>_000000. If the results of another "
@@ -78,7 +78,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add_flag(group, "--fit_color", False,
              "Fits the colours of each face to its photo: albedo and light. Where colours and landmarks of the photo "
              "contradict shape, expression and pose of the network, these are corrected. It is a fit of four steps "
-             "without a recognition network, and takes a fourth of the time of --fit_iters=8.")
+             "without a recognition network, and takes a fourth of the time of --fit_iters=8. Together with "
+             "--fit_iters, which fits the colours too, it has no effect.")
     add_flag(group, "--same_person", False,
              "All photos show one person: they get one identity and one albedo, the means over the photos. Photos that "
              "show the face from the front and large count most. The fit keeps them fixed. Every video has one "

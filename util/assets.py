@@ -58,7 +58,8 @@ IMAGENET = Asset(
     "research)",
     "init_model/*.pth")
 RECOGNITION = Asset(
-    "recog_model/ms1mv3_arcface_r50_fp16/backbone.pth", "the recognition network for training (--net_recog_path)",
+    "recog_model/ms1mv3_arcface_r50_fp16/backbone.pth",
+    "a recognition network for training and for fits (--net_recog_path)",
     "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch, model zoo, "
     "ms1mv3_arcface_r50_fp16 (for research, not for commerce)",
     "recog_model/*/*.pth")
