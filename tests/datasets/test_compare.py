@@ -89,7 +89,7 @@ def test_results_of_different_models_are_refused_unless_forced(tmp_path, capsys)
 def test_what_cannot_be_compared(tmp_path, capsys):
     clip_file(tmp_path / "a.npz", np.ones((2, SIZE)), np.zeros(2, bool))
     (tmp_path / "broken.npz").write_text("no numbers")
-    for arguments, message in ((["a.npz", "gone.mp4"], "does not exist"), (["a.npz", "broken.npz"], "no complete file"),
+    for arguments, message in ((["a.npz", "gone.mp4"], "does not exist"), (["a.npz", "broken.npz"], "is no .npz file"),
                                (["a.npz", "a.npz", "--epoch=20"], "--epoch=20")):
         assert main([*(str(tmp_path / name) for name in arguments[:2]), *arguments[2:]]) == 2
         assert message in capsys.readouterr().err
