@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from models.outputs.table import OUTPUTS, files_of
-from util.files import SKIPPED, InputError, atomic_write, write_lines
+from util.files import SKIPPED, InputError, atomic_write, remove_remnants, write_lines
 
 _OWNER = ".photos"   # in a folder of results: the path of the folder, or of the list, that has the photos
 
@@ -43,7 +43,8 @@ def check_results_folder(folder: Path, source: Path):
 
 
 def make_results_folder(folder: Path, marked: Path, source: Path) -> float:
-    """Make the folder of results, and delete the list of photos that an earlier run left out.
+    """Make the folder of results. Delete the list of photos that an earlier run left out, and the temporary files of
+    one that was killed.
 
     marked: the folder of results, or one above it. It is noted there that it holds the results of the source.
     Returns the time of the start, by the clock that gives the files in the folder their times: seconds since 1970.
@@ -53,6 +54,7 @@ def make_results_folder(folder: Path, marked: Path, source: Path) -> float:
         folder.mkdir(parents=True, exist_ok=True)
         write_lines(folder / SKIPPED, [])   # reports a folder that cannot be written to now, not after the work
         (folder / SKIPPED).unlink(missing_ok=True)
+        remove_remnants(folder)
         with atomic_write(marked / _OWNER) as temporary:
             temporary.write_bytes(os.fsencode(source))
         return (marked / _OWNER).stat().st_mtime

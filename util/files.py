@@ -42,10 +42,13 @@ def atomic_write(path):
 
 
 def remove_remnants(folder: Path):
-    """Delete the temporary files that `atomic_write` left in a folder when its process was killed."""
-    for path in folder.glob(".*"):
-        if _TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _REMNANT_AGE:
-            path.unlink(missing_ok=True)
+    """Delete the temporary files that `atomic_write` left in a folder, or in those inside it, when its process was
+    killed."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):   # another process has just finished its file
+                if time.time() - path.stat().st_mtime > _REMNANT_AGE:
+                    path.unlink()
 
 
 def write_lines(path: Path, lines: Iterable[str]):

@@ -58,3 +58,13 @@ def test_old_results_are_those_from_before_the_start(results, tmp_path):
 
     assert names("a", False) == ["a.obj"] and names("a", True) == ["a.obj", "a_0.obj"]
     assert names("c/a", False) == ["a.obj"] and names("d/a", False) == []
+
+
+def test_what_a_killed_run_left_is_deleted(results, tmp_path):
+    remnants = [results / "eg3d" / f".{digit * 32}.png" for digit in "01"]
+    remnants[0].parent.mkdir(parents=True)
+    for path in remnants:
+        path.touch()
+    os.utime(remnants[0], (0, 0))
+    make_results_folder(results, results, tmp_path)
+    assert [path.exists() for path in remnants] == [False, True]   # another run may be writing the new one
