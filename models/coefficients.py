@@ -13,6 +13,7 @@ SLICES = {
     "trans": slice(254, 257),    # translation, model units (decimetres)
 }
 SIZE = 257
+SHAPE = slice(0, 144)   # identity and expression together
 IDENTITY = np.r_[SLICES["id"], SLICES["tex"]]   # (160,) the coefficients that belong to a person, not to a photo
 
 

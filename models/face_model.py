@@ -67,8 +67,7 @@ class FaceModel(nn.Module):
         """
         mean, base = self.mean_shape, self.shape_base
         if vertices is not None:
-            coordinates = (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()
-            mean, base = mean[coordinates], base[:, coordinates]
+            mean, base = coordinates_of(mean, vertices), coordinates_of(base, vertices)
         flat = torch.addmm(mean, torch.cat([identity, expression], 1), base)
         return flat.view(len(identity), -1, 3)
 
@@ -112,6 +111,11 @@ class FaceModel(nn.Module):
         albedo = self.albedo(c["tex"])
         color = self.color(albedo, self.normals(shape) @ rotation(c["angle"]), c["gamma"])
         return PosedFaces(vertices, albedo, color, self.project(vertices[:, self.keypoints]))
+
+
+def coordinates_of(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
+    """The coordinates, or colours, (..., 3V) of some vertices (V,) int64 from those of all (..., 3N)."""
+    return values[..., (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()].contiguous()
 
 
 def rotation(angle: torch.Tensor) -> torch.Tensor:

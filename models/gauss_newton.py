@@ -15,11 +15,11 @@ import torch
 from torch import nn
 from torch.nn.functional import grid_sample, normalize, pad
 
-from models.coefficients import SIZE, SLICES, split
+from models.coefficients import SHAPE, SIZE, SLICES, split
 from models.coordinates import CROP_SIZE
 from models.face_model import A1, A2, C1, C2, FaceModel, light_bands, light_basis, rotation
 from models.face_rendering import is_grey
-from models.landmark_jacobian import SHAPE, landmark_jacobian, pixel_by_position, rotation_changes
+from models.landmark_jacobian import landmark_jacobian, pixel_by_position, rotation_changes
 from models.landmarks import COUNT, LOWER_LIDS, LOWER_LIPS, UPPER_LIDS, UPPER_LIPS
 from models.renderer import MeshRenderer
 from models.vertex_sample import VertexSample

@@ -1,12 +1,9 @@
 """How the landmarks of a face move in its picture when its coefficients change."""
 import torch
 
-from models.coefficients import SIZE, SLICES, split
-from models.face_model import FaceModel, rotation
+from models.coefficients import SHAPE, SIZE, SLICES, split
+from models.face_model import FaceModel, coordinates_of, rotation
 from models.landmarks import COUNT
-from models.vertex_sample import coordinate_rows
-
-SHAPE = slice(0, 144)   # of the coefficients: identity and expression together
 
 
 def landmark_jacobian(model: FaceModel, coeffs: torch.Tensor) -> torch.Tensor:
@@ -17,7 +14,7 @@ def landmark_jacobian(model: FaceModel, coeffs: torch.Tensor) -> torch.Tensor:
     positions = shape @ turn + c["trans"][:, None]
     by_position = torch.stack(pixel_by_position(model.focal, positions, model.camera_d - positions[..., 2]), 2)
     jacobian = coeffs.new_zeros(len(coeffs), COUNT, 2, SIZE)
-    base = coordinate_rows(model.shape_base, model.keypoints).view(144, COUNT, 3)
+    base = coordinates_of(model.shape_base, model.keypoints).view(144, COUNT, 3)
     jacobian[..., SHAPE] = torch.einsum("bvcj,kvj->bvck", by_position @ turn.mT[:, None], base)
     jacobian[..., SLICES["angle"]] = by_position @ torch.einsum("bvi,bkij->bvjk", shape, turn_changes)
     jacobian[..., SLICES["trans"]] = by_position

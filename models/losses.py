@@ -45,10 +45,9 @@ def perceptual_loss(render_embedding: torch.Tensor, photo_embedding: torch.Tenso
     return (1 - (render_embedding * photo_embedding).sum(1)).mean()
 
 
-def landmark_loss(predicted: torch.Tensor, given: torch.Tensor, weights: torch.Tensor = LANDMARK_WEIGHTS
-                  ) -> torch.Tensor:
-    """Mean squared distance of landmarks (B, 68, 2) px, in px^2. weights: (68,) or (B, 68), of the landmarks."""
-    return (weights.to(predicted) * (predicted - given).square().sum(-1)).mean()
+def landmark_loss(predicted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of landmarks (B, 68, 2) px, weighted by LANDMARK_WEIGHTS, in px^2."""
+    return (LANDMARK_WEIGHTS.to(predicted) * (predicted - given).square().sum(-1)).mean()
 
 
 def closing_loss(predicted: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
@@ -113,6 +112,7 @@ def reflectance_loss(albedo: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
     return ((albedo - mean) * skin).square().sum() / (len(albedo) * skin.sum())
 
 
+MM_PER_DECIMETRE = 100
 GREY_LEVELS_PER_PIXEL = 4   # so many grey levels of colour error count as much as one px of position error
 
 
@@ -128,7 +128,7 @@ def coefficient_effects(face_model: FaceModel) -> torch.Tensor:
     - tex, gamma: change of the vertices' colours, in units of GREY_LEVELS_PER_PIXEL grey levels (of 255).
     """
     base = face_model.shape_base.view(len(face_model.shape_base), -1, 3)
-    shape = 100 * base.square().sum(2).mean(1).sqrt()   # decimetres to mm
+    shape = MM_PER_DECIMETRE * base.square().sum(2).mean(1).sqrt()
     grey = 255 / GREY_LEVELS_PER_PIXEL
     tex = grey * (face_model.tex_base / 255).square().mean(1).sqrt()
     mean = torch.zeros(1, SIZE).to(base)

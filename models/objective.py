@@ -4,13 +4,13 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from models import losses
-from models.coefficients import SLICES, split
+from models.coefficients import SHAPE, split
 from models.coordinates import CROP_SIZE
 from models.face_model import FaceModel
 from models.gauss_newton import GaussNewton
 from models.records import Batch
 from models.renderer import MeshRenderer
-from models.teachers import MM_PER_DECIMETRE, TeacherLoss
+from models.teachers import TeacherLoss
 from util.distributed import Processes
 
 # The names of the weights. id, exp and tex are weights of the parts of reg; the others are those of losses.
@@ -143,8 +143,8 @@ class Objective(nn.Module):
         posed, mm. They are not squared, so that faces which are hard to predict do not outweigh all others.
         """
         error = coeffs - ground_truth
-        offsets = error[:, :SLICES["exp"].stop] @ self.face_model.shape_base
-        vertex = MM_PER_DECIMETRE * offsets.view(len(offsets), -1, 3).norm(dim=-1).mean()
+        offsets = error[:, SHAPE] @ self.face_model.shape_base
+        vertex = losses.MM_PER_DECIMETRE * offsets.view(len(offsets), -1, 3).norm(dim=-1).mean()
         return {"coef": self.effect_distance(error), "vertex": vertex}
 
     def effect_distance(self, error: torch.Tensor) -> torch.Tensor:

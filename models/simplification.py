@@ -4,7 +4,7 @@ import copy
 import numpy as np
 import torch
 
-from models.face_model import FaceModel
+from models.face_model import FaceModel, coordinates_of
 from models.open_face_model import point_buffer
 
 
@@ -22,18 +22,16 @@ def simplify(face_model: FaceModel, triangles: int) -> FaceModel:
 def keep_vertices(face_model: FaceModel, chosen: np.ndarray, faces: np.ndarray, stands_for: np.ndarray) -> FaceModel:
     """A copy of the face model with the chosen vertices, see `choose_vertices`."""
     device = face_model.mean_shape.device
-    rows = torch.from_numpy((3 * chosen[:, None] + np.arange(3)).ravel()).to(device)
+    vertices = torch.from_numpy(chosen).to(device)
     small = copy.deepcopy(face_model)
-    for name in ("mean_shape", "mean_tex"):
-        setattr(small, name, getattr(face_model, name)[rows])
-    for name in ("shape_base", "tex_base"):
-        setattr(small, name, getattr(face_model, name)[:, rows].contiguous())
+    for name in ("mean_shape", "mean_tex", "shape_base", "tex_base"):
+        setattr(small, name, coordinates_of(getattr(face_model, name), vertices))
     small.tri = torch.from_numpy(faces.astype(np.int32)).to(device)
     small.point_buf = torch.from_numpy(point_buffer(faces, len(chosen))).to(device)
     small.keypoints = torch.from_numpy(stands_for.astype(np.int64)).to(device)[face_model.keypoints]
     inner = stands_for[face_model.inner_tri.cpu().numpy()].astype(np.int32)
     small.inner_tri = torch.from_numpy(inner[[len(set(corners)) == 3 for corners in inner.tolist()]]).to(device)
-    small.skin_mask = face_model.skin_mask[torch.from_numpy(chosen).to(device)]
+    small.skin_mask = face_model.skin_mask[vertices]
     return small
 
 

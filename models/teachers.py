@@ -11,17 +11,16 @@ import torch
 from scipy.spatial import cKDTree
 from torch import nn
 
-from models.coefficients import SLICES, split
+from models.coefficients import SHAPE, split
 from models.coordinates import CROP_SIZE
 from models.face_model import FaceModel, light, rotation
-from models.losses import GREY_LEVELS_PER_PIXEL
+from models.losses import GREY_LEVELS_PER_PIXEL, MM_PER_DECIMETRE
 from models.records import Teachers
 from models.simplification import choose_vertices
 from models.vertex_sample import ChosenVertices
 
 TRIANGLES = 1000   # of the simplified mesh at whose vertices faces are compared
 ALBEDO_SHARE = 0.5   # weight of the albedo's brightness and tint, which the light of a photo hides, against its pattern
-MM_PER_DECIMETRE = 100
 
 
 class Described(NamedTuple):
@@ -67,8 +66,9 @@ class TeacherLoss(nn.Module):
                           + _mean_length(found.color - known.color)))
 
     def describe(self, coeffs: torch.Tensor) -> Described:
+        """What coefficients (B, 257) describe at the chosen vertices."""
         c, model = split(coeffs), self.face_model
-        shape, normals = self.vertices.shape_and_normals(coeffs[:, :SLICES["exp"].stop])
+        shape, normals = self.vertices.shape_and_normals(coeffs[:, SHAPE])
         camera = model.to_camera(shape, c["angle"], c["trans"])
         place = model.focal * camera[..., :2] / camera[..., 2:]
         albedo = self.vertices.albedo(c["tex"])

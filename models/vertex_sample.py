@@ -4,7 +4,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import nn
 
-from models.face_model import FaceModel
+from models.face_model import FaceModel, coordinates_of
 from models.simplification import choose_vertices, keep_vertices
 from models.vertex_normals import vertex_normals
 
@@ -15,12 +15,12 @@ class ChosenVertices(nn.Module):
     def __init__(self, face_model: FaceModel, vertices: torch.Tensor):
         super().__init__()
         around, tri, point_buf = triangles_around(face_model, vertices)
-        albedo_base = coordinate_rows(face_model.tex_base, vertices)
+        albedo_base = coordinates_of(face_model.tex_base, vertices)
         buffers = {
             "tri": tri, "point_buf": point_buf, "places": torch.searchsorted(around, vertices),
-            "mean_around": coordinate_rows(face_model.mean_shape, around),
-            "base_around": coordinate_rows(face_model.shape_base, around),
-            "mean_albedo": coordinate_rows(face_model.mean_tex, vertices).view(-1, 3) / 255,
+            "mean_around": coordinates_of(face_model.mean_shape, around),
+            "base_around": coordinates_of(face_model.shape_base, around),
+            "mean_albedo": coordinates_of(face_model.mean_tex, vertices).view(-1, 3) / 255,
             "albedo_base": albedo_base.view(80, -1, 3).permute(1, 2, 0).contiguous() / 255,   # (V, 3, 80)
         }
         for name, values in buffers.items():
@@ -47,7 +47,7 @@ class VertexSample(ChosenVertices):
         chosen = torch.from_numpy(choice[0]).to(face_model.mean_shape.device)
         super().__init__(face_model, chosen)
         self.drawn = keep_vertices(face_model, *choice)   # draws what hides what
-        moves = coordinate_rows(face_model.shape_base, chosen).view(144, -1, 3)
+        moves = coordinates_of(face_model.shape_base, chosen).view(144, -1, 3)
         # The change of the normals by each coefficient from -1/2 to 1/2. A few at a time take little memory.
         halves = torch.eye(144, device=chosen.device) / 2
         turns = torch.cat([self.shape_and_normals(some)[1] - self.shape_and_normals(-some)[1]
@@ -55,11 +55,6 @@ class VertexSample(ChosenVertices):
         # (V, 6, 144): change of the unit normal, at the mean face, and of the position
         self.register_buffer("changes", torch.cat([turns, moves], 2).permute(1, 2, 0).contiguous(), persistent=False)
         self.register_buffer("area", _areas(face_model, chosen), persistent=False)
-
-
-def coordinate_rows(values: torch.Tensor, vertices: torch.Tensor) -> torch.Tensor:
-    """The coordinates (..., 3V) of some vertices (V,) from those of all (..., 3N)."""
-    return values[..., (3 * vertices[:, None] + torch.arange(3, device=vertices.device)).ravel()].contiguous()
 
 
 def triangles_around(face_model: FaceModel, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
