@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Options that do not change the numbers of a video: a run that was interrupted continues also with other values.
-SAME_RESULTS = ("gpu_ids", "use_ddp", "num_threads", "batch_size", "verbose")
+SPEED_AND_MESSAGES = ("gpu_ids", "use_ddp", "num_threads", "batch_size", "verbose")
 
 
 def main() -> int:
@@ -307,7 +307,7 @@ def reconstruct_videos(paths: list[Path], root: Path, reconstructor: "Reconstruc
             videos[path] = open_video(path, options.frame_rate)
         except InputError as error:
             problems[path] = str(error)
-    work = {name: str(value) for name, value in vars(options).items() if name not in SAME_RESULTS}
+    work = {name: str(value) for name, value in vars(options).items() if name not in SPEED_AND_MESSAGES}
     clip_settings = choose_clip_settings(
         options.detector, located(options.checkpoints_dir, "lm_model"), reconstructor.fitter is not None,
         options.all_faces, options.smooth, options.batch_size, results_folder / UNFINISHED,

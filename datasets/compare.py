@@ -39,7 +39,7 @@ from util.files import InputError, atomic_write
 
 ROOT = Path(__file__).parents[1]
 SUFFIX = ".npz"
-IDENTITY = ("dlib", "r50", "none")
+IDENTITY_NETWORKS = ("dlib", "r50", "none")
 FEW_FRAMES = 65   # with fewer, the covariance of 64 coefficients is not determined
 
 
@@ -140,7 +140,8 @@ def compare(pairs: dict[str, tuple[Faces, Faces]], identity: str) -> tuple[dict[
     """Returns the means of all metrics but E-FID over the frames of each pair, with `frames`, the number of frames that
     show both faces; and remarks on what could not be compared.
 
-    identity: the recognition network that compares the persons, of IDENTITY. Raises InputError if it is missing.
+    identity: the recognition network that compares the persons, of IDENTITY_NETWORKS.
+    Raises InputError if it is missing.
     """
     weights = ROOT / "checkpoints" / RECOGNITION.name
     if identity == "r50" and not weights.is_file():
@@ -264,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
                         help="writes all numbers, also those of each pair of files, to this file")
     parser.add_argument("--force", action="store_true",
                         help="compares results of different face models, checkpoints or cameras")
-    parser.add_argument("--identity", choices=IDENTITY, default="dlib",
+    parser.add_argument("--identity", choices=IDENTITY_NETWORKS, default="dlib",
                         help="compares the persons in the photos and videos by dlib's recognition network, by "
                              "ArcFace's r50, which you have to get, or not at all")
     options, options_of_test = parser.parse_known_args(arguments)

@@ -211,14 +211,14 @@ class FaceFollower:
         """Returns the tracks to which faces belong, by the number of the face in the list."""
         if not tracks:
             return {}
-        costs = np.array([[_difference(track, embedding) + self._far(face, track) for track in tracks]
+        costs = np.array([[_difference(track, embedding) + self._discount_for_place(face, track) for track in tracks]
                           for face, embedding in zip(faces, embeddings, strict=True)])
         pairs = zip(*linear_sum_assignment(costs.clip(max=_OTHER)), strict=True)
         return {face: tracks[track] for face, track in pairs if costs[face, track] < _SAME}
 
-    def _far(self, face: FoundFace, track: _Track) -> float:
-        """Returns what is added to the difference of a face and a track: less than 0 if the face is where the track was
-        a moment ago."""
+    def _discount_for_place(self, face: FoundFace, track: _Track) -> float:
+        """Returns what is added to the difference of a face and a track: a number below 0 if the face is where the
+        track was a moment ago, which makes it likelier that they belong together, or else 0."""
         center, size = _place(face)
         frames = self.frame - track.seen
         moved = math.dist(center, track.center + min(frames, 5) * track.velocity) / track.size
@@ -271,6 +271,7 @@ def _place(face: FoundFace) -> tuple[np.ndarray, float]:
 
 
 def _is_same(face: FoundFace, other: FoundFace) -> bool:
+    """Whether two faces found in a frame lie at the same place, so that they are one."""
     (center, size), (other_center, other_size) = _place(face), _place(other)
     return math.dist(center, other_center) < _OVERLAP * min(size, other_size)
 

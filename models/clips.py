@@ -8,11 +8,11 @@ from models.coefficients import IDENTITY, SLICES
 from models.coordinates import photo_place, place_trans
 from models.records import Clip
 
-_LOCAL = np.r_[SLICES["exp"], SLICES["gamma"]]  # those that are smoothed as they are
+_EXPRESSION_AND_LIGHT = np.r_[SLICES["exp"], SLICES["gamma"]]   # are smoothed as they are
 # Standard deviations of the two filters, seconds, with a strength of 1. At 25 frames a second, they are one frame and
 # three frames.
 FAST, SLOW = 0.04, 0.12
-_SURE = 3   # A motion that is so many times larger than the noise is followed, a smaller one is smoothed.
+_CLEAR_MOTION = 3   # times the noise: a larger motion is followed, a smaller one is smoothed
 _REACH = 3  # of a filter, standard deviations
 
 
@@ -54,18 +54,20 @@ def make_clip(video: Path, name: str, rate: float, sound: Path | None, time: np.
     places = np.stack([photo_place(*row, focal, camera_d) for row in
                        zip(values[:, SLICES["trans"]], track.trans_params, track.turns.tolist(), strict=True)])
     crops = np.column_stack([np.log(track.trans_params[:, 2]), track.trans_params[:, 3:]])
-    motion = np.column_stack([values[:, _LOCAL], np.unwrap(values[:, SLICES["angle"]], axis=0), places, crops])
+    angles = np.unwrap(values[:, SLICES["angle"]], axis=0)
+    motion = np.column_stack([values[:, _EXPRESSION_AND_LIGHT], angles, places, crops])
     if strength:
         motion = smooth(motion, time[track.frames], track.starts, track.confidence, strength)
-    motion = _between(motion, track.frames, len(time))
-    local, angles, places, crops = np.split(motion, np.cumsum([len(_LOCAL), 3, 3]), axis=1)
+    motion = _interpolate(motion, track.frames, len(time))
+    ends = np.cumsum([len(_EXPRESSION_AND_LIGHT), 3, 3])
+    expression_and_light, angles, places, crops = np.split(motion, ends, axis=1)
 
     rows = _neighbours(track.frames, len(time))[:, 0]   # the one of each frame, or the one before
     turns = track.turns[rows]
     trans_params = np.column_stack([track.trans_params[rows, :2], np.exp(crops[:, 0]), crops[:, 1:]])
     coefficients = np.empty((len(time), values.shape[1]), np.float32)
     coefficients[:, IDENTITY] = mean_identity(values, track.confidence)
-    coefficients[:, _LOCAL] = local
+    coefficients[:, _EXPRESSION_AND_LIGHT] = expression_and_light
     coefficients[:, SLICES["angle"]] = (angles + np.pi) % (2 * np.pi) - np.pi
     coefficients[:, SLICES["trans"]] = [place_trans(*row, focal, camera_d) for row in
                                         zip(places, trans_params, turns.tolist(), strict=True)]
@@ -93,7 +95,7 @@ def smooth(values: np.ndarray, time: np.ndarray, starts: np.ndarray, weights: np
         slow = _local_polynomial(part, time[rows], weights[rows], SLOW * strength, 1)
         fast = _local_polynomial(part, time[rows], weights[rows], FAST * strength, 2)
         difference = (fast - slow) ** 2
-        result[rows] = slow + (fast - slow) * difference / (difference + (_SURE * _noise(part)) ** 2 + 1e-20)
+        result[rows] = slow + (fast - slow) * difference / (difference + (_CLEAR_MOTION * _noise(part)) ** 2 + 1e-20)
     return result
 
 
@@ -131,8 +133,9 @@ def _local_polynomial(values: np.ndarray, time: np.ndarray, weights: np.ndarray,
     return result
 
 
-def _between(values: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
-    """Returns values (count, C) for every frame: those (M, C) of the frames (M,), and what lies between them."""
+def _interpolate(values: np.ndarray, frames: np.ndarray, count: int) -> np.ndarray:
+    """Returns values (count, C) for every frame: those (M, C) of the frames (M,), and values on the straight
+    line between them for the others. Before the first of these frames and after the last one, they stay the same."""
     neighbours = _neighbours(frames, count)
     before, after = frames[neighbours].T
     share = (np.arange(count) - before).clip(0) / np.maximum(after - before, 1)

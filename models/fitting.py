@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # from many photos at once, a fit has to take all from one. The shape of the person is the exception: with a weaker
 # pull, what the fit takes from one photo brings it no nearer to scanned heads than the mean face is. Unlike in
 # training, all inner landmarks weigh the same: the large weights of nose and lips would give the errors of these
-# landmarks to the shape. close holds eyes and mouth. The weight of the identity loss, feat, depends on the recognition
-# network, see models/recognition.py.
+# landmarks to the shape. close keeps eyes and mouth as far open as the landmarks show them. The weight of the identity
+# loss, feat, depends on the recognition network, see models/recognition.py.
 FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
                "id": 3.0, "exp": 0.8, "tex": 1.2e-2}
 # Resolutions of the two stages: triangles of the mesh at whose vertices colours are compared, and the factor by which

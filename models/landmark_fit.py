@@ -46,8 +46,8 @@ def _solve(face_model: FaceModel, coefficients: torch.Tensor, landmarks: torch.T
            weights: torch.Tensor) -> torch.Tensor:
     """What `move_onto_landmarks` returns for some of the faces, all at once.
 
-    changes: (K, 257) of the coefficients if one of the network's errors is one standard deviation. weights: (68,) of
-    the landmarks.
+    changes: (K, 257), how the coefficients change if one of the K errors of the network grows by one standard
+    deviation. weights: (68,) of the landmarks, 1 / px.
     """
     errors = coefficients.new_zeros(len(coefficients), len(changes))   # of the network, in standard deviations
     for _ in range(STEPS):

@@ -53,7 +53,7 @@ class Progress:
 class FirstLines:
     """Prints the first `most` lines that it is given, by the function `write`, and counts the others."""
 
-    def __init__(self, write: Callable[[str], None], most: float = 10):
+    def __init__(self, write: Callable[[str], None], most: float):
         self.write, self.most, self.count = write, most, 0
 
     def say(self, line: str):
