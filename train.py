@@ -13,7 +13,8 @@ The same command continues from the newest checkpoint there. --epoch=5 goes back
 checkpoints are then kept, renamed if necessary, and count as older from then on: without --epoch, the command continues
 the training that went back. The docstring of models/checkpoints.py has the exact rules.
 
-Exit status: 0 everything done, 1 some photos could not be read, 2 stopped by an error, 128 + n stopped by signal n.
+Exit status: 0 if everything was done, 1 if some photos could not be read, 2 after an error, 128 + n if signal n has
+stopped it.
 """
 import math
 import os
@@ -162,9 +163,10 @@ def build_trainer(options: Namespace, processes: "Processes") -> "Trainer":
 
 def build_data(options: Namespace, processes: "Processes", loader: "PhotoLoader", face_model: "FaceModel",
                renderer: "MeshRenderer", teachers: "TeacherFiles | None") -> "TrainingData":
-    """The training batches: of photos, of rendered faces, or of both, as --dataset_mode says. Raises InputError.
+    """Returns the training batches: of photos, of rendered faces, or of both, as --dataset_mode says.
 
-    teachers: the known faces of photos, if there are some.
+    loader: reads the photos. face_model, renderer: draw the rendered faces. teachers: the known faces of photos; None:
+    no photo has a teacher. Raises InputError.
     """
     from datasets.augmentation import Augmentation
     from datasets.training_batches import MixedBatches, PhotoBatches, RenderedBatches

@@ -58,6 +58,7 @@ def sample_paths(folder: Path, names: FileNames) -> SamplePaths:
 
 
 def mesh_path(paths: SamplePaths) -> Path:
+    """The file of the mesh of 468 points that is written beside the landmarks of a photo."""
     return paths.photo.parent / MESHES / f"{paths.photo.stem}.npy"
 
 

@@ -27,6 +27,7 @@ FACE_IN_CROP = 150    # px: the larger side of the box round the landmarks, in a
 
 
 class SamplePaths(NamedTuple):
+    """The files of a training sample, see datasets/README.md."""
     photo: Path
     mask: Path
     landmarks: Path

@@ -44,6 +44,7 @@ def torchvision_network(name: str) -> Callable[[], nn.Module]:
 
 
 class Backbone(NamedTuple):
+    """A network whose last layer is replaced by the heads of the regressor."""
     build: Callable[[], nn.Module]
     features: int      # length of the pooled feature
     key: str           # a name among its weights which no backbone that comes after it in BACKBONES has

@@ -197,9 +197,11 @@ class Trainer:
         return averages
 
     def save_latest(self):
+        """Save the latest checkpoint, see `Course.save_by_iter`. Raises InputError if it cannot be written."""
         self.save(f"iter_{self.state.step}" if self.course.save_by_iter else "latest")
 
     def save(self, name: str):
+        """Save the checkpoint epoch_<name>.pth, in the first process only. Raises InputError."""
         if self.processes.is_first:
             save_training(self.state, self.folder, name, self.recorded_options)
 

@@ -2,7 +2,6 @@
 
 Warp kernels compute them, because PyTorch is slow at gathering the triangles around each vertex.
 """
-
 import torch
 import warp as wp
 

@@ -99,6 +99,7 @@ def join_processes(gpu_ids: str | None, timeout: timedelta | None = None) -> Pro
 
 
 def leave_processes():
+    """Undo `join_processes` at the end of the work."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -1,10 +1,9 @@
 """Writes files whole or not at all, and defines the error for unusable input."""
-
 import contextlib
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SKIPPED = "skipped.txt"   # the list of the photos that were left out, with the reasons
@@ -17,7 +16,7 @@ class InputError(Exception):
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: Path | str) -> Iterator[Path]:
     """Write a file whole or not at all.
 
     Yields a temporary path in the same folder and with the same suffix, since some writers choose the format by the
