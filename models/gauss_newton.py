@@ -210,8 +210,9 @@ class GaussNewton(nn.Module):
         roots = (self.weights["color"] * colors.shares / colors.distances).sqrt()[..., None]   # (B, V, 1)
         rows = jacobian(colors._replace(albedo=roots * colors.albedo, light=roots * colors.light,
                                         slopes=roots[..., None] * colors.slopes))
-        if colors.color_share.min() < 1:
-            rows = _share_of_color(rows.mT, colors.color_share[..., None]).mT
+        grey = colors.color_share[:, 0, 0] < 1   # the others would only be copied, which takes long
+        if grey.any():
+            rows[grey] = _share_of_color(rows[grey].mT, colors.color_share[grey][..., None]).mT
         rows, residuals = rows.flatten(1, 2), (roots * colors.offsets).flatten(1)
         hessian = rows.mT @ rows + self.prior[free][:, free]
         gradient = (residuals[:, None] @ rows)[:, 0] + (coeffs @ self.prior + self.slope)[:, free]
