@@ -123,7 +123,7 @@ def steps(folder: Path, dry: bool) -> Iterator[Step]:
     for name, count, more in (("network", 512, []), ("fit", 128, ["--fit_iters=8"])):
         photos = copy_photos(folder / f"photos_{name}", 1 if dry else count)
         yield Step(f"test.py, {name}", 100, [
-            "test.py", "--name=open_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}",
+            "test.py", "--name=photo_face", "--epoch=20", f"--checkpoints_dir={ROOT / 'checkpoints'}",
             f"--bfm_folder={ROOT / 'BFM'}", f"--img_folder={photos}", f"--results_dir={folder / f'results_{name}'}",
             "--batch_size=32", *device, *(more and ["--fit_iters=1"] if dry else more)], photos_per_second)
 
