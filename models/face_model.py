@@ -26,7 +26,7 @@ class PosedFaces(NamedTuple):
     vertices: torch.Tensor    # (B, N, 3) camera coordinates, decimetres
     albedo: torch.Tensor      # (B, N, 3) RGB, about 0..1
     color: torch.Tensor       # (B, N, 3) RGB, albedo x light, about 0..1
-    landmarks: torch.Tensor   # (B, 68, 2) px in the crop, y up, see models/coordinates.py
+    landmarks: torch.Tensor   # (B, 68, 2) px in the crop, y up, see models/coordinates.py: of the keypoints
 
 
 class FaceModel(nn.Module):
@@ -36,6 +36,9 @@ class FaceModel(nn.Module):
     and texBase (3N, <=80), whose coefficients have a standard deviation of 1; skinmask (1, N), 1 on skin; and indices
     that count from 1: tri (F, 3), point_buf (N, 8), keypoints (1, 68), frontmask2_idx (n, 1), and tri_mask2 (m, 3),
     which counts within frontmask2_idx. `load_face_model_data` returns and checks them.
+    The keypoints are where a detector finds the landmarks. Losses and fits use them, since they compare with found
+    landmarks. annotated_keypoints (1, 68) are where people annotate the landmarks, some of them a few millimetres
+    beside those. Results for the user use them. data may lack them: then both are the same vertices.
     focal: focal length of the camera, whose image is the crop, px. camera_d: its distance from the origin, decimetres.
     """
 
@@ -52,6 +55,7 @@ class FaceModel(nn.Module):
             "tri": _zero_based(data["tri"]).astype(np.int32),                                 # (F, 3)
             "point_buf": _zero_based(data["point_buf"]).astype(np.int32),                     # (N, 8)
             "keypoints": _zero_based(data["keypoints"]).ravel(),                              # (68,)
+            "annotated_keypoints": _zero_based(data.get("annotated_keypoints", data["keypoints"])).ravel(),   # (68,)
             # tri_mask2 counts within the front vertices, not within the whole model
             "inner_tri": front[_zero_based(data["tri_mask2"])].astype(np.int32),              # (f, 3)
             "skin_mask": np.asarray(data["skinmask"], np.float32).ravel(),                    # (N,)
@@ -97,10 +101,13 @@ class FaceModel(nn.Module):
         """
         return self.focal * vertices[..., :2] / vertices[..., 2:] + CROP_SIZE / 2
 
-    def landmarks(self, coeffs: torch.Tensor) -> torch.Tensor:
-        """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257). Computes 68 vertices only."""
+    def landmarks(self, coeffs: torch.Tensor, vertices: torch.Tensor | None = None) -> torch.Tensor:
+        """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257). Computes 68 vertices only.
+
+        vertices: (68,) int64, where they lie; None: at the keypoints.
+        """
         c = split(coeffs)
-        shape = self.shape(c["id"], c["exp"], self.keypoints)
+        shape = self.shape(c["id"], c["exp"], self.keypoints if vertices is None else vertices)
         return self.project(self.to_camera(shape, c["angle"], c["trans"]))
 
     def forward(self, coeffs: torch.Tensor) -> PosedFaces:

@@ -100,6 +100,8 @@ def _check_face_model(data: dict[str, np.ndarray], source: Path):
                              f"point_buf of {vertices}")
     counted = {"tri": vertices, "point_buf": triangles + 1, "keypoints": vertices, "frontmask2_idx": vertices,
                "tri_mask2": front}
+    if "annotated_keypoints" in data:
+        counted["annotated_keypoints"] = vertices
     for name, count in counted.items():
         if data[name].min(initial=count) < 1 or data[name].max(initial=1) > count:
             raise InputError(f"the face model {source} is broken: the indices in {name} must be from 1 to {count}")

@@ -158,8 +158,8 @@ class Reconstructor:
                 landmarks: list[np.ndarray] | None = None) -> list[FaceResult]:
         """Returns the result of each face from its coefficients (B, 257), which belong to the crops as they are.
 
-        parts: see `__call__`. landmarks: (68, 2) px in the crop, y up, of each face; None: they are projected as the
-        published method does it.
+        parts: see `__call__`. landmarks: (2, 68, 2) px in the crop, y up, of each face, see `projected_landmarks`;
+        None: they are projected as the published method does it.
         """
         computed = {}
         with torch.no_grad():
@@ -171,22 +171,30 @@ class Reconstructor:
             if "mesh" in parts:
                 computed["vertices"] = camera_to_world(drawn.vertices, self.face_model.camera_d).cpu().numpy()
                 computed["colors"] = drawn.color.clamp(0, 1).cpu().numpy()
-            if landmarks is None:
-                landmarks = (drawn.landmarks if parts else self.face_model.landmarks(coefficients)).cpu().numpy()
+        if landmarks is None:
+            landmarks = self.projected_landmarks(coefficients)
         split_coefficients = {name: part.cpu().numpy() for name, part in split(coefficients).items()}
-        return [FaceResult(face, {name: part[i] for name, part in split_coefficients.items()}, landmarks[i],
+        return [FaceResult(face, {name: part[i] for name, part in split_coefficients.items()}, landmarks[i][0],
+                           detectable_landmarks=landmarks[i][1],
                            **{name: values[i] for name, values in computed.items()})
                 for i, face in enumerate(faces)]
 
     def landmarks_in_crops(self, upright_coefficients: torch.Tensor, faces: list[AlignedFace]) -> list[np.ndarray]:
-        """Returns the landmarks (68, 2) px in the crop, y up, of each fitted face, see `projection_to_crop`.
+        """Returns the landmarks (2, 68, 2) px in the crop, y up, of each fitted face, see `projected_landmarks` and
+        `projection_to_crop`.
 
         upright_coefficients: (B, 257), as `coefficients` returns them.
         """
-        with torch.no_grad():
-            projected = self.face_model.landmarks(upright_coefficients).cpu().numpy()
         return [turn_points(projection_to_crop(points, upright_trans_params(face)), (CROP_SIZE, CROP_SIZE), -face.turns)
-                for points, face in zip(projected, faces, strict=True)]
+                for points, face in zip(self.projected_landmarks(upright_coefficients), faces, strict=True)]
+
+    def projected_landmarks(self, coefficients: torch.Tensor) -> np.ndarray:
+        """Returns the landmarks (B, 2, 68, 2) px, y up, of coefficients (B, 257) as the published method projects them:
+        first where people would annotate them, then where a detector would find them."""
+        model = self.face_model
+        with torch.no_grad():
+            return np.stack([model.landmarks(coefficients, vertices).cpu().numpy()
+                             for vertices in (model.annotated_keypoints, model.keypoints)], 1)
 
     def to_tensor(self, crops: list[np.ndarray]) -> torch.Tensor:
         """Returns B crops (224, 224, 3) uint8 as photos (B, 3, 224, 224) RGB 0..1 on the device."""

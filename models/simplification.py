@@ -28,7 +28,8 @@ def keep_vertices(face_model: FaceModel, chosen: np.ndarray, faces: np.ndarray, 
         setattr(small, name, coordinates_of(getattr(face_model, name), vertices))
     small.tri = torch.from_numpy(faces.astype(np.int32)).to(device)
     small.point_buf = torch.from_numpy(point_buffer(faces, len(chosen))).to(device)
-    small.keypoints = torch.from_numpy(stands_for.astype(np.int64)).to(device)[face_model.keypoints]
+    places = torch.from_numpy(stands_for.astype(np.int64)).to(device)
+    small.keypoints, small.annotated_keypoints = places[face_model.keypoints], places[face_model.annotated_keypoints]
     inner = stands_for[face_model.inner_tri.cpu().numpy()].astype(np.int32)
     small.inner_tri = torch.from_numpy(inner[[len(set(corners)) == 3 for corners in inner.tolist()]]).to(device)
     small.skin_mask = face_model.skin_mask[vertices]

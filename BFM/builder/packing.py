@@ -111,15 +111,18 @@ def albedo_arrays(mean, basis, step, points):
                 albedo_high=raw[..., 1].copy(), albedo_order=order.astype(np.int32), albedo_step=np.float32(step))
 
 
-def pack_albedo(source, file, mean, basis, keypoints):
+def pack_albedo(source, file, mean, basis, keypoints, annotated_keypoints=None):
     """Writes the model in the file `source` to the open file or path `file`, with another albedo and other landmarks.
 
     mean: (N, 3) grey levels 0..255. basis: (3N, 80) grey levels. keypoints: (68,) vertices of the landmarks.
+    annotated_keypoints: the same where people annotate them; None: the file does not tell them.
     """
     with np.load(source) as packed:
         arrays = {name: packed[name] for name in packed.files}
     arrays |= albedo_arrays(mean, basis, PHOTO_ALBEDO_STEP, arrays['meanshape'])
     arrays['keypoints'] = keypoints.astype(np.int32)
+    if annotated_keypoints is not None:
+        arrays['annotated_keypoints'] = annotated_keypoints.astype(np.int32)
     np.savez_compressed(file, **arrays)
 
 

@@ -43,7 +43,7 @@ class ClipDetails:
         model, landmarks = self.settings.face_model, np.full((len(self.clip.time), LANDMARKS, 2), float(NOT_FOUND))
         for frames in np.array_split(np.flatnonzero(self.clip.found), len(self.clip.time) // _FRAMES_AT_ONCE + 1):
             coefficients = split(torch.from_numpy(self.clip.coefficients[frames]))
-            shape = model.shape(coefficients["id"], coefficients["exp"], model.keypoints)
+            shape = model.shape(coefficients["id"], coefficients["exp"], model.annotated_keypoints)
             points = model.to_camera(shape, coefficients["angle"], coefficients["trans"])
             for frame, placed in zip(frames, camera_to_world(points, model.camera_d).double().numpy(), strict=True):
                 landmarks[frame] = project(placed, self.camera[frame])

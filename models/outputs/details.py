@@ -161,7 +161,7 @@ class FaceDetails:
     def landmarks_in_photo(self) -> np.ndarray:
         """The 68 landmarks (68, 2) of the reconstructed face, px in the photo, y down, where its mesh is drawn."""
         model = self.settings.face_model
-        shape = model.shape(self.coefficients["id"], self.coefficients["exp"], model.keypoints)
+        shape = model.shape(self.coefficients["id"], self.coefficients["exp"], model.annotated_keypoints)
         points = model.to_camera(shape, self.coefficients["angle"], self.coefficients["trans"])
         return project(camera_to_world(points[0], model.camera_d).double().numpy(), self.camera_matrix)
 

@@ -40,13 +40,14 @@ def face_numbers(details: FaceDetails) -> dict:
     """Returns what the page sorts and filters by: name, photo, residuals, pose in degrees and size.
 
     color: mean distance of the colours of face and photo, RGB 0..1; None if the face covers no pixel. landmarks: mean
-    distance of the landmarks in the photo from those of the face, px of the crop; points: their number; None and 0 if
-    no landmarks are known, as for stored coefficients. yaw: positive to the right of the picture; pitch: positive
-    downwards; roll: positive anticlockwise. size: of the crop, px of the photo.
+    distance of the landmarks in the photo from those of the face where a detector would find them, px of the crop;
+    points: their number; None and 0 if no landmarks are known, as for stored coefficients. yaw: positive to the right
+    of the picture; pitch: positive downwards; roll: positive anticlockwise. size: of the crop, px of the photo.
     """
     result, face = details.result, details.face
     given = face.landmarks
-    predicted = five_points(result.landmarks) if len(given) == 5 else result.landmarks
+    predicted = result.detectable_landmarks
+    predicted = five_points(predicted) if len(given) == 5 else predicted
     drawn = (result.overlay != face.crop).any(axis=2)
     distances = np.linalg.norm((face.crop[drawn] - result.overlay[drawn].astype(float)) / 255, axis=1)
     pitch, yaw, roll = np.degrees(result.coefficients["angle"]).tolist()

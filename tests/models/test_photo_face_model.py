@@ -102,11 +102,12 @@ def test_a_packed_albedo_is_read_again_with_the_geometry_of_the_open_model(tmp_p
     mean = 100 + 20 * torch.randn(len(face_model.point_buf), 3, generator=generator).numpy()
     basis = 5 * torch.randn(mean.size, 80, generator=generator).numpy()
     keypoints = np.arange(68)
-    pack_albedo(source, path, mean, basis, keypoints)
+    pack_albedo(source, path, mean, basis, keypoints, keypoints + 100)
     packed, original = (load_face_model_data(p.parent, p.name) for p in (path, source))
     assert np.abs(packed["meantex"].reshape(-1, 3) - mean).max() < 0.01
     assert np.abs(packed["texBase"] - basis).max() <= PHOTO_ALBEDO_STEP / 2 + 1e-4
     assert np.array_equal(packed["keypoints"].ravel() - 1, keypoints)
+    assert np.array_equal(packed["annotated_keypoints"].ravel() - 1, keypoints + 100)
     for name in ("meanshape", "idBase", "exBase", "tri"):
         assert np.array_equal(packed[name], original[name])
 
