@@ -75,7 +75,7 @@ def texture(
     boundary_mode: 'wrap', 'clamp', 'zero' (the value is 0 outside) or 'cube'.
     max_mip_level: the last level that is used.
 
-    The level is log2 of the longer axis, in texels, of the footprint of a pixel.
+    The level is log2 of the longer axis, in texels, of the footprint of a pixel. 'linear-mipmap-nearest' rounds it down.
     Returns (B, h, w, C) float32. Gradients flow to tex, to the levels in a list `mip`, to uv, uv_da and mip_level_bias.
 
     Raises TypeError or ValueError if an argument is wrong.
@@ -107,7 +107,7 @@ def texture(
         levels += _mip_levels(tex, mip, max_mip_level, cube)
         level = _level(st_da, mip_level_bias, tex.shape[-3:-1]).nan_to_num().clamp(0, len(levels) - 1)
         if filter_mode == "linear-mipmap-nearest":
-            level = (level.detach() + 0.5).floor().clamp(max=len(levels) - 1)
+            level = level.detach().floor()   # not the nearest level: NVIDIA's package rounds down too
     texels = [x.flatten(1, -2) for x in levels]
     sizes = tuple(tuple(x.shape[-3:-1]) for x in levels)
     flat = texels[0] if len(texels) == 1 else torch.cat(texels, 1)

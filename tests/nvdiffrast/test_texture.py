@@ -110,9 +110,9 @@ def test_level_is_the_longer_axis_of_the_footprint(device):
 
 
 @devices
-def test_mipmap_nearest_and_max_level(device):
+def test_mipmap_nearest_rounds_the_level_down_to_at_most_max_level(device):
     tex, uv = (x.to(device) for x in data(4))
-    for bias, max_level, used in ((0.4, None, 0), (0.6, None, 1), (1.4, 1, 1), (9.0, 2, 2), (9.0, None, 4)):
+    for bias, max_level, used in ((0.9, None, 0), (1.0, None, 1), (1.6, 1, 1), (9.0, 2, 2), (9.0, None, 4)):
         level = torch.full((2, 9, 7), bias, device=device)
         out = dr.texture(tex, uv, None, level, filter_mode="linear-mipmap-nearest", max_mip_level=max_level)
         expected = dr.texture(levels_of(tex)[used].contiguous(), uv)
