@@ -75,7 +75,7 @@ def texture(
     boundary_mode: 'wrap', 'clamp', 'zero' (the value is 0 outside) or 'cube'.
     max_mip_level: the last level that is used.
 
-    The level is log2 of the longer axis, in texels, of the footprint of a pixel. 'linear-mipmap-nearest' rounds it down.
+    The level is log2 of the longer axis, in texels, of a pixel's footprint. 'linear-mipmap-nearest' rounds it down.
     Returns (B, h, w, C) float32. Gradients flow to tex, to the levels in a list `mip`, to uv, uv_da and mip_level_bias.
 
     Raises TypeError or ValueError if an argument is wrong.
