@@ -6,8 +6,9 @@
 It aligns the faces of the photos, fits the face model to each, reads the albedo of each face from its photo at the
 photo's own resolution, and learns the mean and the principal components of all faces. Then the fits are repeated with
 the learned albedo. At last it moves the vertices of the landmarks to where the detector finds landmarks in pictures of
-the model. Each photo takes about half a second in each round. All steps save their results in the folder of
---work, so the same command continues a run that was stopped. BFM/README.md describes the model.
+the model. If photos have annotated landmarks, it also learns at which vertices people annotate them. Each photo takes
+about half a second in each round. All steps save their results in the folder of --work, so the same command continues a
+run that was stopped. BFM/README.md describes the model.
 """
 import argparse
 import re
@@ -21,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from BFM.builder.keypoints import choose_keypoints, find_landmarks
+from BFM.builder.keypoints import annotated_landmarks, choose_keypoints, find_landmarks
 from BFM.builder.packing import pack_albedo
 from BFM.builder.photo_albedo import (
     AlbedoSamples,
@@ -75,7 +76,8 @@ class Work:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of photos; the largest face of "
-                        "each photo is used. Names that end with _a<years> tell the age of the person")
+                        "each photo is used. Names that end with _a<years> tell the age of the person. A file "
+                        "landmarks/<photo>.txt in a folder holds the 68 landmarks as people annotated them (optional)")
     parser.add_argument("--work", type=Path, required=True, help="folder for the results of all steps; they take about "
                         "0.5 MB per photo and round")
     parser.add_argument("--out", type=Path, default=HERE / "photo_face_model.npz", help="the file to write")
@@ -100,14 +102,18 @@ def main() -> int:
                          "texBase": 255 * learned["basis"].reshape(len(learned["basis"]), -1).T}
         if not work.keypoints.exists():
             # The last fits have the albedo of the round before; their faces are drawn with it.
-            save_arrays(work.keypoints, keypoints=place_keypoints(face_model, work, options.rounds - 1, shards))
-        with np.load(work.keypoints) as placed:
-            keypoints = placed["keypoints"]
+            placed = {"keypoints": place_keypoints(face_model, work, options.rounds - 1, shards)}
+            annotated = place_annotated_keypoints(face_model, work, options.rounds - 1, shards)
+            if annotated is not None:
+                placed["annotated_keypoints"] = annotated
+            save_arrays(work.keypoints, **placed)
+        with np.load(work.keypoints) as file:
+            placed = dict(file)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     with atomic_write(options.out) as temporary, temporary.open("wb") as file:
-        pack_albedo(HERE / OPEN_MODEL, file, data["meantex"].reshape(-1, 3), data["texBase"], keypoints)
+        pack_albedo(HERE / OPEN_MODEL, file, data["meantex"].reshape(-1, 3), data["texBase"], **placed)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB")
     return 0
 
@@ -214,6 +220,26 @@ def place_keypoints(face_model: FaceModel, work: Work, round_number: int, shards
                 parts.append(find_landmarks(face_model, renderer, detector, some, crops[rows]))
             progress.advance()
     return choose_keypoints(face_model, *(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def place_annotated_keypoints(face_model: FaceModel, work: Work, round_number: int, shards: int) -> np.ndarray | None:
+    """The vertices (68,) of the landmarks where people annotate them; None if no photo has annotated landmarks.
+
+    face_model: of the fits of that round. Raises InputError if annotated landmarks cannot be read.
+    """
+    found, vertices, turned = [], [], []
+    for number in range(shards):
+        with np.load(work.fits(round_number, number)) as fits, np.load(work.crops(number)) as faces:
+            rows = zip(faces["paths"], faces["landmarks"], faces["trans_params"], fits["coeffs"], fits["errors"],
+                       strict=True)
+        for path, landmarks, trans_params, coeffs, error in rows:
+            annotated = annotated_landmarks(Path(path), landmarks, trans_params)
+            if annotated is not None and np.isfinite(error):   # enough of the face is seen
+                found.append(annotated)
+                vertices.append(face_model.project(face_model(torch.from_numpy(coeffs[None])).vertices)[0].numpy())
+                turned.append(coeffs[SLICES["angle"]][1])
+    return choose_keypoints(face_model, np.stack(found), np.stack(vertices), np.array(turned)) if found else None
 
 
 def save_arrays(path: Path, **arrays):

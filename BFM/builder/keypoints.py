@@ -1,16 +1,19 @@
-"""The vertices of the 68 landmarks, chosen where a detector finds the landmarks.
+"""The vertices of the 68 landmarks, chosen where a detector finds the landmarks, or where people annotate them.
 
 A detector finds some landmarks a few millimetres beside the place that anatomy says. To bring its own landmarks there,
 a fit would bend the shape of every face in the same wrong way. So each landmark is the vertex that lies nearest, on
 average, to where the detector finds it. This is measured in pictures whose vertices are known: fitted faces, drawn over
-their photos.
+their photos. The vertices where people annotate the landmarks are chosen by the annotations of the photos.
 """
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from datasets.face_detection import FaceDetector
+from datasets.training_photos import read_landmarks
 from models.coefficients import split
-from models.coordinates import CROP_SIZE, flip_y
+from models.coordinates import CROP_SIZE, crop_to_projection, flip_y, photo_to_crop
 from models.face_model import FaceModel
 from models.landmarks import COUNT, JAW, MIRRORED_LANDMARKS, OUTER_EYE_CORNERS, five_points
 from models.renderer import MeshRenderer
@@ -25,6 +28,7 @@ MIDDLE = 0.004               # decimetres from the plane of symmetry, for landma
 # In the next two, the unit of distances in the picture is the distance of the outer corners of the eyes.
 OUTLIER = 0.008              # larger distances count linearly, so that a few wrong landmarks do little harm
 PULL = 0.05                  # what each decimetre between the old and the new vertex costs
+ANOTHER_FACE = 0.15          # mean distance of annotated from found landmarks that do not belong to the same face
 
 
 @torch.no_grad()
@@ -52,10 +56,27 @@ def find_landmarks(face_model: FaceModel, renderer: MeshRenderer, detector: Face
             split(coeffs)["angle"][good, 1].numpy())
 
 
+def annotated_landmarks(photo: Path, found: np.ndarray, trans_params: np.ndarray) -> np.ndarray | None:
+    """The landmarks (68, 2) that people annotated in landmarks/<photo>.txt beside a photo: px, y up, where
+    `FaceModel.project` puts them. None if there is no such file, or if it annotates another face than the found one.
+
+    found: (68, 2) px in the crop, y up. trans_params: (5,) of the crop. Raises InputError if the file is broken.
+    """
+    path = photo.parent / "landmarks" / f"{photo.stem}.txt"
+    if not path.exists():
+        return None
+    landmarks = photo_to_crop(flip_y(read_landmarks(path, photo), trans_params[1]), trans_params)
+    size = np.linalg.norm(np.subtract(*found[[*OUTER_EYE_CORNERS]]))
+    if np.linalg.norm(landmarks - found, axis=1).mean() > ANOTHER_FACE * size:
+        return None
+    return crop_to_projection(landmarks, trans_params)
+
+
 def choose_keypoints(face_model: FaceModel, found: np.ndarray, vertices: np.ndarray, turned: np.ndarray) -> np.ndarray:
     """The vertex (68,) of each landmark: near that of the face model, and where the landmark is found on average.
 
-    found, vertices, turned: see `find_landmarks`. Left and right landmarks get vertices that mirror each other.
+    found, vertices, turned: see `find_landmarks`; found may also be annotated landmarks. Left and right landmarks get
+    vertices that mirror each other.
     """
     keypoints = face_model.keypoints.numpy()
     mirror = mirror_vertices(face_model)

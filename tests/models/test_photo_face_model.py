@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 import torch
 
+from BFM.build_photo_face_model import Work, place_annotated_keypoints, save_arrays
 from BFM.builder.keypoints import choose_keypoints, find_landmarks
 from BFM.builder.packing import PHOTO_ALBEDO_STEP, pack_albedo
 from BFM.builder.photo_albedo import AlbedoSamples, balance, learn_albedo, mirror_vertices, restore_tones, sample_albedo
 from datasets.face_detection import face_detector
 from models.coefficients import SIZE, SLICES, split
-from models.coordinates import CROP_SIZE
+from models.coordinates import CROP_SIZE, crop_to_photo, flip_y, projection_to_crop
 from models.face_model_files import load_face_model_data
 from models.landmarks import JAW, MIRRORED_LANDMARKS
 from models.renderer import MeshRenderer
@@ -130,6 +131,32 @@ def test_landmarks_move_to_the_vertices_at_which_they_are_found(face_model, gene
     distance = 100 * np.linalg.norm(mean[chosen] - mean[places], axis=1)
     assert distance.max() < 1
     assert np.array_equal(chosen[MIRRORED_LANDMARKS], np.where(chosen == mirror[chosen], chosen, mirror[chosen]))
+
+
+def test_annotated_landmarks_beside_photos_give_a_second_set_of_vertices(face_model, generator, tmp_path):
+    coeffs = torch.zeros(6, SIZE)
+    coeffs[:, SLICES["id"]] = torch.randn(6, 80, generator=generator)
+    trans_params = np.array([300, 400, 0.8, 140, 210])
+    mean, mirror = face_model.mean_shape.view(-1, 3).numpy(), mirror_vertices(face_model)
+    keypoints = face_model.keypoints.numpy()
+    places = keypoints.copy()
+    places[4] = np.linalg.norm(mean - (mean[keypoints[4]] + (0, 0.04, 0)), axis=1).argmin()   # 4 mm higher at the jaw
+    places[12] = mirror[places[4]]
+    vertices = face_model.project(face_model(coeffs).vertices).numpy()
+    found, annotated = (np.stack([projection_to_crop(points[at], trans_params) for points in vertices])
+                        for at in (keypoints, places))
+    work = Work(tmp_path)
+    save_arrays(work.crops(0), paths=[str(tmp_path / f"{number}.png") for number in range(6)], landmarks=found,
+                trans_params=np.tile(trans_params, (6, 1)))
+    save_arrays(work.fits(0, 0), coeffs=coeffs.numpy(), errors=np.zeros(6))
+    assert place_annotated_keypoints(face_model, work, 0, 1) is None
+    (tmp_path / "landmarks").mkdir()
+    annotated[1] += 60   # of another face
+    for number in range(5):
+        np.savetxt(tmp_path / "landmarks" / f"{number}.txt",
+                   flip_y(crop_to_photo(annotated[number], trans_params), trans_params[1]))
+    chosen = place_annotated_keypoints(face_model, work, 0, 1)
+    assert 100 * np.linalg.norm(mean[chosen] - mean[places], axis=1).max() < 1
 
 
 def test_the_detector_finds_the_landmarks_of_fitted_faces_drawn_over_photos(face_model):
