@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # loss, feat, depends on the recognition network, see models/recognition.py.
 FIT_WEIGHTS = {"color": 1.92, "lm": 1.6e-3, "close": 1.6e-3, "reg": 1e-4, "gamma": 3, "reflc": 0.7,
                "id": 3.0, "exp": 0.8, "tex": 1.2e-2}
+# In the short fit no recognition network tells the colours of the person, so they are held less to those of plain skin.
+SHORT_FIT_WEIGHTS = FIT_WEIGHTS | {"reflc": 0.2}
 # Resolutions of the two stages: triangles of the mesh at whose vertices colours are compared, and the factor by which
 # the photo is made smaller.
 COARSE_TRIANGLES, COARSE_FACTOR = 1500, 4
@@ -36,7 +38,7 @@ FINE_TRIANGLES, FINE_FACTOR = 5000, 2
 # Detectors place points of the jaw less exactly than others: along the outline, and where hair and beards hide it.
 JAW_WEIGHT = 0.4
 # Steps of the short fit after a network. It finds the colours, and how shape and pose must change so that they agree.
-COLOR_FIT_STEPS = 4
+SHORT_FIT_STEPS = 4
 DRAWN_TRIANGLES = 20000   # of the mesh that is drawn for the recognition network
 
 

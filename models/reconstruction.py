@@ -20,7 +20,7 @@ from models.coordinates import (
 from models.face_model import FaceModel
 from models.face_model_files import choose_face_model
 from models.face_rendering import build_face_model, render_over
-from models.fitting import COLOR_FIT_STEPS, FIT_WEIGHTS, Fitter
+from models.fitting import FIT_WEIGHTS, SHORT_FIT_STEPS, SHORT_FIT_WEIGHTS, Fitter
 from models.landmarks import roll
 from models.records import AlignedFace, FaceResult, Origin
 from models.renderer import MeshRenderer
@@ -66,7 +66,7 @@ class Reconstructor:
         starts from the mean face, and without a fit every face is the mean face. find_face: finds the face in a photo,
         which only `reconstruct` needs. Usually it is a `datasets.face_finder.FaceFinder`; it is an argument since files
         in models/ do not import those of datasets/. fit_iters: number of steps of the fit of all coefficients to each
-        photo; 0 makes none. fit_color: if fit_iters is 0, makes a fit of COLOR_FIT_STEPS steps without a recognition
+        photo; 0 makes none. fit_color: if fit_iters is 0, makes a fit of SHORT_FIT_STEPS steps without a recognition
         network. net_recog, net_recog_path: the recognition network by which the fit makes the face look like the
         person, see `choose_recognition`; the path of None is the usual one in checkpoints_dir. bfm_model: the file name
         of the face model in bfm_folder; None: see `choose_face_model`. net_recon: the backbone that the network must
@@ -91,7 +91,7 @@ class Reconstructor:
             recognition, weight = choose_recognition(net_recog, net_recog_path)
             fitter = Fitter(face_model, mesh_renderer, recognition, FIT_WEIGHTS | {"feat": weight})
         elif fit_color:
-            fitter, fit_iters = Fitter(face_model, mesh_renderer), COLOR_FIT_STEPS
+            fitter, fit_iters = Fitter(face_model, mesh_renderer, weights=SHORT_FIT_WEIGHTS), SHORT_FIT_STEPS
         return cls(face_model, mesh_renderer, regressor, fitter, fit_iters, torch.device(device),
                    Origin(bfm_model, path), find_face)
 
