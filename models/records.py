@@ -59,13 +59,11 @@ class FaceResult:
     """
     face: AlignedFace                     # the face in the photo
     coefficients: dict[str, np.ndarray]   # by name, see models/coefficients.py: id (80,), exp (64,), ..., trans (3,)
-    landmarks: np.ndarray                 # (68, 2) px in the crop, y up: of the reconstructed face, where people
-    # would annotate them
+    landmarks: np.ndarray                 # (68, 2) px in the crop, y up: of the face, where people would annotate them
     vertices: np.ndarray | None = None    # (N, 3) world coordinates: decimetres, x right, y up, z towards the viewer
     colors: np.ndarray | None = None      # (N, 3) RGB 0..1: albedo under the photo's light
     overlay: np.ndarray | None = None     # (224, 224, 3) uint8 RGB: the render over the crop
-    detectable_landmarks: np.ndarray | None = None   # (68, 2) px in the crop, y up: the same landmarks where a detector
-    # would find them, to be compared with found ones
+    detectable_landmarks: np.ndarray | None = None   # the same, where a detector would find them
 
 
 @dataclass(frozen=True)
