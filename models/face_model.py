@@ -104,7 +104,7 @@ class FaceModel(nn.Module):
     def landmarks(self, coeffs: torch.Tensor, vertices: torch.Tensor | None = None) -> torch.Tensor:
         """The 68 projected landmarks (B, 68, 2) px, y up, of coeffs (B, 257). Computes 68 vertices only.
 
-        vertices: (68,) int64, where they lie; None: at the keypoints.
+        vertices: (n,) int64, which are projected (B, n, 2) instead; None: the keypoints.
         """
         c = split(coeffs)
         shape = self.shape(c["id"], c["exp"], self.keypoints if vertices is None else vertices)

@@ -30,7 +30,8 @@ def load_open_face_model(path: Path) -> dict[str, np.ndarray]:
     - tri_mask2 (m, 3): the triangles of the inner face as places in frontmask2_idx, from 1, so that their vertices are
       `frontmask2_idx[tri_mask2 - 1]`;
     - skinmask (1, N): uint8, 1 on bare skin;
-    - annotated_keypoints (1, 68): int32 indices from 1, only if the file has them, see `models.face_model.FaceModel`.
+    - annotated_keypoints (1, 68): int32 indices from 1, see `models.face_model.FaceModel`; the keypoints if the
+      file has none.
 
     The coefficients of the three bases are about normally distributed with standard deviation 1. Raises exceptions of
     many kinds for a broken file; `models.face_model_files` turns them into an InputError.
@@ -57,7 +58,7 @@ def load_open_face_model(path: Path) -> dict[str, np.ndarray]:
     place = np.zeros(count, np.int32)                             # in frontmask2_idx, from 1; 0: not there
     place[f['front']] = np.arange(1, len(f['front']) + 1)
     inner = place[triangles]
-    arrays = {
+    return {
         'meanshape': f['meanshape'].reshape(1, -1),
         'meantex': (f['meantex'].astype(np.float32) / 64).reshape(1, -1),
         'idBase': expand(f['id_basis']),
@@ -69,7 +70,5 @@ def load_open_face_model(path: Path) -> dict[str, np.ndarray]:
         'keypoints': f['keypoints'][None] + np.int32(1),
         'frontmask2_idx': f['front'][:, None] + np.int32(1),
         'skinmask': f['skin'][None].astype(np.uint8),
+        'annotated_keypoints': f.get('annotated_keypoints', f['keypoints'])[None] + np.int32(1),
     }
-    if 'annotated_keypoints' in f:
-        arrays['annotated_keypoints'] = f['annotated_keypoints'][None] + np.int32(1)
-    return arrays

@@ -191,10 +191,9 @@ class Reconstructor:
     def projected_landmarks(self, coefficients: torch.Tensor) -> np.ndarray:
         """Returns the landmarks (B, 2, 68, 2) px, y up, of coefficients (B, 257) as the published method projects them:
         first where people would annotate them, then where a detector would find them."""
-        model = self.face_model
+        vertices = torch.cat([self.face_model.annotated_keypoints, self.face_model.keypoints])
         with torch.no_grad():
-            return np.stack([model.landmarks(coefficients, vertices).cpu().numpy()
-                             for vertices in (model.annotated_keypoints, model.keypoints)], 1)
+            return self.face_model.landmarks(coefficients, vertices).unflatten(1, (2, -1)).cpu().numpy()
 
     def to_tensor(self, crops: list[np.ndarray]) -> torch.Tensor:
         """Returns B crops (224, 224, 3) uint8 as photos (B, 3, 224, 224) RGB 0..1 on the device."""
